@@ -1,0 +1,147 @@
+"""MobileNet v1: depthwise separable convolutions and two multipliers."""
+
+from torch import Tensor, nn
+
+from striate.models.network import BatchNorm2d, FeatureInfo, Network, check_choice, initialise_he
+
+# Table 1 of the paper: (channels, stride) of the blocks 1 to 13. The paper prints stride 2 for the last one; only with
+# 1 do the map sizes and the 569 million multiply-adds of its Table 6 come out.
+BLOCKS = (
+    *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
+    *((512, 1), (512, 1), (512, 1), (512, 1), (512, 1)),
+    *((1024, 2), (1024, 1)),
+)
+SHALLOW = range(7, 12)  # the five blocks of 14×14×512 that the shallow network leaves out
+
+
+def activation_layer(name: str) -> nn.Module:
+    return nn.ReLU6(inplace=True) if name == "relu6" else nn.ReLU(inplace=True)
+
+
+class SeparableBlock(nn.Module):
+    """3×3 depthwise, 1×1 pointwise, each with batch norm and activation (Fig. 3). (N, C, H, W) → (N, D, H/s, W/s)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, activation: str, eps: float):
+        super().__init__()
+        self.dw = nn.Conv2d(in_channels, in_channels, 3, stride, padding=1, groups=in_channels, bias=False)
+        self.dw_bn, self.dw_act = BatchNorm2d(in_channels, eps), activation_layer(activation)
+        self.pw = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.pw_bn, self.pw_act = BatchNorm2d(out_channels, eps), activation_layer(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.dw_act(self.dw_bn(self.dw(x)))
+        return self.pw_act(self.pw_bn(self.pw(x)))
+
+
+class FullBlock(nn.Module):
+    """One 3×3 convolution with batch norm and activation. (N, C, H, W) → (N, D, H/s, W/s)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, activation: str, eps: float):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.bn, self.act = BatchNorm2d(out_channels, eps), activation_layer(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.conv(x)))
+
+
+class MobileNet(Network):
+    """MobileNet v1 (Howard et al. 2017, arXiv:1704.04861, Table 1).
+
+    ==========  ==========================================  ==================
+    layers      what                                        output, 224×224 in
+    ==========  ==========================================  ==================
+    conv0       3×3, 32, stride 2                           32×112×112
+    block1      separable, 64                               64×112×112
+    block2-3    separable, 128, the first with stride 2     128×56×56
+    block4-5    separable, 256, the first with stride 2     256×28×28
+    block6-11   separable, 512, the first with stride 2     512×14×14
+    block12-13  separable, 1024, the first with stride 2    1024×7×7
+    fc          global average, linear                      K
+    ==========  ==========================================  ==================
+
+    All channels × `width_multiplier`. The resolution multiplier ρ of the paper is the size of the input.
+
+    ====================  ==========  ======================
+    variant               parameters  mult-adds, 224×224 in
+    ====================  ==========  ======================
+    width_multiplier 1     4,231,976    568,740,352
+    width_multiplier 0.75  2,585,560    325,400,448
+    width_multiplier 0.5   1,331,592    149,497,088
+    width_multiplier 0.25    470,072     41,030,272
+    shallow                2,887,976    307,323,392
+    full_convolution      29,294,088  4,867,293,184
+    ====================  ==========  ======================
+
+    (3 channels, 1000 classes.)
+
+    Args:
+        num_classes: K.
+        in_channels: channels of the picture.
+        width_multiplier: the paper's α, above 0; 1, 0.75, 0.5 and 0.25 there. Channels are rounded down, but not
+            below 8 (as in the authors' release).
+        shallow: without blocks 7 to 11 (Table 5).
+        full_convolution: each separable block replaced by one full 3×3 convolution (Table 4).
+        activation: "relu" as in the paper or "relu6" as in the authors' release.
+        batch_norm_eps: the paper gives none; 0.001 is that of the authors' release.
+
+    Input: any size; sizes that 32 does not divide are rounded up at each stride, so that 28×28 and 32×32 end on a map
+    of 1×1.
+
+    Differs from the paper: stride 1 in the last block, a misprint there (see `BLOCKS`). Padding of 1 on both sides,
+    where TensorFlow pads below and on the right only when the stride is 2: the same counts and sizes, but weights from
+    there see the picture moved by half a unit. He initialisation, of which the paper says nothing.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        *,
+        width_multiplier: float = 1.0,
+        shallow: bool = False,
+        full_convolution: bool = False,
+        activation: str = "relu",
+        batch_norm_eps: float = 1e-3,
+    ):
+        super().__init__(num_classes, in_channels)
+        check_choice("activation", activation, ("relu", "relu6"))
+        for name, value in (("width_multiplier", width_multiplier), ("batch_norm_eps", batch_norm_eps)):
+            if not isinstance(value, (int, float)) or not value > 0:
+                raise ValueError(f"{name} must be above 0; got {value!r}")
+        block = FullBlock if full_convolution else SeparableBlock
+        channels, stride = max(8, int(32 * width_multiplier)), 2
+        self.conv0 = nn.Conv2d(in_channels, channels, 3, 2, padding=1, bias=False)
+        self.bn0, self.act0 = BatchNorm2d(channels, batch_norm_eps), activation_layer(activation)
+        self.feature_info = {}
+        self.blocks: list[str] = []
+        modules: tuple[str, ...] = ("conv0", "bn0")
+        for number, (width, step) in enumerate(BLOCKS, start=1):
+            if shallow and number in SHALLOW:
+                continue
+            if step == 2:  # the map before is the last of its size: a stage ends there
+                self.feature_info[self.blocks[-1]] = FeatureInfo(channels, stride, modules)
+                modules = ()
+            name, width = f"block{number}", max(8, int(width * width_multiplier))
+            self.add_module(name, block(channels, width, step, activation, batch_norm_eps))
+            self.blocks.append(name)
+            channels, stride, modules = width, stride * step, (*modules, name)
+        self.feature_info[self.blocks[-1]] = FeatureInfo(channels, stride, modules)
+        self.num_features = channels
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(channels, num_classes)
+        initialise_he(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        *_, last = self.forward_features(x).values()
+        return self.fc(self.avgpool(last).flatten(1))
+
+    def forward_features(self, x: Tensor) -> dict[str, Tensor]:
+        self.check_input(x)
+        x = self.act0(self.bn0(self.conv0(x)))
+        features = {}
+        for name in self.blocks:
+            x = self.get_submodule(name)(x)
+            if name in self.feature_info:
+                features[name] = x
+        return features

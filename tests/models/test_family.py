@@ -1,0 +1,320 @@
+"""One suite for every network. A new network is a row in FAMILY (and a file in conf/model)."""
+
+import ast
+import inspect
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+import striate.models
+from striate.models.arithmetic import count
+from striate.models.lenet5 import LeNet5
+from striate.models.mobilenet import MobileNet
+from striate.models.network import Network
+from striate.models.resnet import CifarResNet, ResNet
+
+GREY, CIFAR, IMAGENET = (1, 32, 32), (3, 32, 32), (3, 224, 224)
+MODELS = Path(striate.models.__file__).parent
+CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A network with what an independent count says of it."""
+
+    network: type[Network]
+    input: tuple[int, int, int]
+    classes: int
+    parameters: int
+    mult_adds: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@cache
+def on_meta(row: Row) -> Network:
+    with torch.device("meta"):
+        return row.network(row.classes, row.input[0], **row.options)
+
+
+def lenet5(parameters: int, mult_adds: int, side: int = 32, **options: Any) -> Row:
+    return Row(LeNet5, (1, side, side), 10, parameters, mult_adds, options)
+
+
+def resnet(parameters: int, mult_adds: int, **options: Any) -> Row:
+    return Row(ResNet, IMAGENET, 1000, parameters, mult_adds, options)
+
+
+def cifar(parameters: int, mult_adds: int, **options: Any) -> Row:
+    return Row(CifarResNet, CIFAR, 10, parameters, mult_adds, options)
+
+
+def mobilenet(parameters: int, mult_adds: int, side: int = 224, **options: Any) -> Row:
+    return Row(MobileNet, (3, side, side), 1000, parameters, mult_adds, options)
+
+
+FAMILY = {
+    "lenet5": lenet5(60_000, 325_680),
+    "lenet5-28": lenet5(60_000, 325_680, side=28),
+    "lenet5-modern": lenet5(61_706, 416_520, side=28, form="modern"),
+    "lenet5-modern-32": lenet5(61_706, 416_520, form="modern", pooling="average", activation="tanh"),
+    "resnet18": resnet(11_689_512, 1_814_073_344, depth=18),
+    "resnet34": resnet(21_797_672, 3_663_761_408, depth=34),
+    "resnet50": resnet(25_557_032, 3_857_973_248, depth=50),
+    "resnet101": resnet(44_549_160, 7_570_194_432, depth=101),
+    "resnet152": resnet(60_192_808, 11_282_415_616, depth=152),
+    "resnet50-v1.5": resnet(25_557_032, 4_089_184_256, depth=50, stride_in="3x3"),
+    "resnet101-v1.5": resnet(44_549_160, 7_801_405_440, depth=101, stride_in="3x3"),
+    "resnet152-v1.5": resnet(60_192_808, 11_513_626_624, depth=152, stride_in="3x3"),
+    "resnet18-A": resnet(11_515_688, 1_794_805_760, depth=18, shortcut="A"),
+    "resnet18-C": resnet(12_043_816, 1_878_298_624, depth=18, shortcut="C"),
+    "resnet18-plain": resnet(11_515_688, 1_794_805_760, depth=18, shortcut="none"),
+    "resnet34-A": resnet(21_623_848, 3_644_493_824, depth=34, shortcut="A"),
+    "resnet34-C": resnet(22_716_840, 3_830_747_136, depth=34, shortcut="C"),
+    "resnet34-plain": resnet(21_623_848, 3_644_493_824, depth=34, shortcut="none"),
+    "resnet20": cifar(269_722, 40_551_040, depth=20),
+    "resnet20-B": cifar(272_474, 40_813_184, depth=20, shortcut="B"),
+    "resnet20-plain": cifar(269_722, 40_551_040, depth=20, shortcut="none"),
+    "resnet32": cifar(464_154, 68_862_592, depth=32),
+    "resnet32-B": cifar(466_906, 69_124_736, depth=32, shortcut="B"),
+    "resnet44": cifar(658_586, 97_174_144, depth=44),
+    "resnet44-B": cifar(661_338, 97_436_288, depth=44, shortcut="B"),
+    "resnet56": cifar(853_018, 125_485_696, depth=56),
+    "resnet56-B": cifar(855_770, 125_747_840, depth=56, shortcut="B"),
+    "resnet110": cifar(1_727_962, 252_887_680, depth=110),
+    "resnet110-B": cifar(1_730_714, 253_149_824, depth=110, shortcut="B"),
+    "resnet1202": cifar(19_421_274, 2_829_238_912, depth=1202),
+    "mobilenet": mobilenet(4_231_976, 568_740_352),
+    "mobilenet-192": mobilenet(4_231_976, 418_121_728, side=192),
+    "mobilenet-160": mobilenet(4_231_976, 290_675_200, side=160),
+    "mobilenet-128": mobilenet(4_231_976, 186_400_768, side=128),
+    "mobilenet-0.75": mobilenet(2_585_560, 325_400_448, width_multiplier=0.75),
+    "mobilenet-0.75-192": mobilenet(2_585_560, 239_273_472, side=192, width_multiplier=0.75),
+    "mobilenet-0.75-160": mobilenet(2_585_560, 166_396_800, side=160, width_multiplier=0.75),
+    "mobilenet-0.75-128": mobilenet(2_585_560, 106_770_432, side=128, width_multiplier=0.75),
+    "mobilenet-0.5": mobilenet(1_331_592, 149_497_088, width_multiplier=0.5),
+    "mobilenet-0.5-192": mobilenet(1_331_592, 109_970_432, side=192, width_multiplier=0.5),
+    "mobilenet-0.5-160": mobilenet(1_331_592, 76_524_800, side=160, width_multiplier=0.5),
+    "mobilenet-0.5-128": mobilenet(1_331_592, 49_160_192, side=128, width_multiplier=0.5),
+    "mobilenet-0.25": mobilenet(470_072, 41_030_272, width_multiplier=0.25),
+    "mobilenet-0.25-192": mobilenet(470_072, 30_212_608, side=192, width_multiplier=0.25),
+    "mobilenet-0.25-160": mobilenet(470_072, 21_059_200, side=160, width_multiplier=0.25),
+    "mobilenet-0.25-128": mobilenet(470_072, 13_570_048, side=128, width_multiplier=0.25),
+    "mobilenet-shallow": mobilenet(2_887_976, 307_323_392, shallow=True),
+    "mobilenet-full": mobilenet(29_294_088, 4_867_293_184, full_convolution=True),
+}
+
+# The same code with real numbers, narrow and on small pictures; the sides give maps of 1×1 and odd maps at the end.
+NARROW, NARROW_CIFAR = {"widths": (4, 6, 8, 10)}, {"widths": (4, 6, 8), "depth": 8}
+SMALL: dict[str, tuple[type[Network], tuple[int, int, int], dict[str, Any]]] = {
+    "lenet5": (LeNet5, GREY, {}),
+    "lenet5-28-colour": (LeNet5, (3, 28, 28), {}),
+    "lenet5-modern": (LeNet5, GREY, {"form": "modern"}),
+    "lenet5-modern-28-tanh": (LeNet5, (3, 28, 28), {"form": "modern", "pooling": "average", "activation": "tanh"}),
+    "resnet18": (ResNet, CIFAR, {"depth": 18, **NARROW}),
+    "resnet18-A": (ResNet, (1, 41, 57), {"depth": 18, "shortcut": "A", **NARROW}),
+    "resnet18-plain": (ResNet, (3, 64, 64), {"depth": 18, "shortcut": "none", **NARROW}),
+    "resnet50": (ResNet, (1, 28, 28), {"depth": 50, **NARROW}),
+    "resnet50-A": (ResNet, (1, 28, 28), {"depth": 50, "shortcut": "A", **NARROW}),
+    "resnet50-v1.5-C": (ResNet, (3, 65, 65), {"depth": 50, "stride_in": "3x3", "shortcut": "C", **NARROW}),
+    "cifar": (CifarResNet, (1, 28, 28), NARROW_CIFAR),
+    "cifar-B": (CifarResNet, (3, 33, 31), {"shortcut": "B", **NARROW_CIFAR}),
+    "cifar-C": (CifarResNet, CIFAR, {"shortcut": "C", **NARROW_CIFAR}),
+    "cifar-plain": (CifarResNet, CIFAR, {"shortcut": "none", **NARROW_CIFAR}),
+    "mobilenet": (MobileNet, (1, 28, 28), {"width_multiplier": 0.25}),
+    "mobilenet-shallow-relu6": (
+        MobileNet,
+        (3, 32, 32),
+        {"width_multiplier": 0.25, "shallow": True, "activation": "relu6"},
+    ),
+    "mobilenet-full": (MobileNet, (3, 61, 70), {"width_multiplier": 0.1, "full_convolution": True}),
+}
+
+
+@pytest.fixture(params=SMALL)
+def small(request: pytest.FixtureRequest) -> tuple[Network, tuple[int, int, int]]:
+    torch.manual_seed(0)
+    network, shape, options = SMALL[request.param]
+    return network(7, shape[0], **options), shape
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_counts_and_shapes_are_exact(name: str):
+    row = FAMILY[name]
+    network = on_meta(row)
+    counts = count(network, row.input)
+    assert network(torch.empty(2, *row.input, device="meta")).shape == (2, row.classes)
+    assert counts.parameters == counts.trainable_parameters == row.parameters
+    assert sum(layer.parameters for layer in counts.layers) == row.parameters
+    assert counts.mult_adds == row.mult_adds
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_feature_info_tells_the_truth(name: str):
+    row = FAMILY[name]
+    network = on_meta(row)
+    features = network.forward_features(torch.empty(2, *row.input, device="meta"))
+    assert list(features) == list(network.feature_info)
+    modules = [module for info in network.feature_info.values() for module in info.modules]
+    assert len(modules) == len(set(modules))
+    assert set(modules) <= {child for child, _ in network.named_children()}
+    for stage, info in network.feature_info.items():
+        if isinstance(network, LeNet5):  # its convolutions do not pad, so their maps lose a border
+            side = {"C1": 28, "S2": 14, "C3": 10, "S4": 5}[stage]
+        else:
+            side = ceil(row.input[1] / info.stride)
+        assert features[stage].shape == (2, info.channels, side, side), stage
+
+
+def test_batches_of_one_and_two_give_finite_gradients_everywhere(small):
+    network, shape = small
+    for training in (True, False):
+        for size in (1, 2):
+            network.train(training).zero_grad()
+            logits = network(torch.randn(size, *shape))
+            assert logits.shape == (size, 7)
+            assert logits.isfinite().all()
+            nn.functional.cross_entropy(logits, torch.arange(size)).backward()
+            for name, parameter in network.named_parameters():
+                assert parameter.grad is not None, name
+                assert parameter.grad.isfinite().all(), name
+                # in training two values per channel on a 1×1 map are ±1 whatever they were: gradients may vanish there
+                assert training or parameter.grad.abs().max() > 0, name
+
+
+def test_a_picture_gives_the_same_alone_and_in_a_batch(small):
+    network, shape = small
+    network.eval()
+    batch = torch.randn(3, *shape)
+    with torch.no_grad():
+        together, alone = network(batch), torch.cat([network(picture[None]) for picture in batch])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_features_come_from_the_modules_that_they_name(small):
+    network, shape = small
+    network.eval()
+    batch = torch.randn(2, *shape)
+    with torch.no_grad():
+        before = network.forward_features(batch)
+        for stage, info in reversed(network.feature_info.items()):
+            if not any(True for module in info.modules for _ in network.get_submodule(module).parameters()):
+                continue  # pooling: nothing to change
+            for module in info.modules:
+                for parameter in network.get_submodule(module).parameters():
+                    parameter.mul_(0.5).add_(0.1)
+            after = network.forward_features(batch)
+            changed = [name for name in before if not torch.equal(before[name], after[name])]
+            assert changed == list(before)[list(before).index(stage) :]
+
+
+def test_reset_classifier_changes_the_classifier_and_nothing_else(small):
+    network, shape = small
+    network.double().eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    seen = []
+    network.reset_classifier(4)
+    network.get_submodule(network.classifier_name).register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    assert network(torch.randn(2, *shape, dtype=torch.float64)).shape == (2, 4)
+    assert seen[0].shape == (2, network.num_features)
+    assert network.num_classes == 4
+    assert not any(module.training for module in network.modules())
+    after = network.state_dict()
+    assert set(after) == set(before)
+    for name, value in after.items():
+        if not name.startswith(network.classifier_name + "."):
+            assert torch.equal(value, before[name]), name
+    with pytest.raises(ValueError, match="at least 1"):
+        network.reset_classifier(0)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_seed_decides_the_weights(name: str):
+    network, shape, options = SMALL[name]
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states.append(network(7, shape[0], **options).state_dict())
+    first, same, other = states
+    assert all(torch.equal(first[key], same[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments", "message"),
+    [
+        (LeNet5, {"num_classes": 0}, "num_classes must be a whole number of at least 1; got 0"),
+        (LeNet5, {"in_channels": 1.5}, "in_channels must be a whole number"),
+        (LeNet5, {"form": "new"}, "form must be one of 'original', 'modern'; got 'new'"),
+        (LeNet5, {"pooling": "max"}, "options of form='modern'"),
+        (LeNet5, {"form": "modern", "pooling": "min"}, "pooling must be one of None, 'max', 'average'"),
+        (LeNet5, {"form": "modern", "activation": "gelu"}, "activation must be one of None, 'relu', 'tanh'"),
+        (LeNet5, {"num_classes": 169}, "1 to 168 with form='original'"),
+        (ResNet, {"depth": 20}, "depth must be one of 18, 34, 50, 101, 152; got 20"),
+        (ResNet, {"shortcut": "D"}, "shortcut must be one of 'A', 'B', 'C', 'none'; got 'D'"),
+        (ResNet, {"stride_in": "5x5"}, "stride_in must be one of '1x1', '3x3'"),
+        (ResNet, {"widths": (64, 128)}, "widths must be 4 numbers"),
+        (ResNet, {"widths": (64, 128, 0, 1)}, "each of widths must be a whole number"),
+        (ResNet, {"depth": 18, "shortcut": "A", "widths": (64, 32, 16, 8)}, "shortcut 'A' adds channels"),
+        (CifarResNet, {"depth": 21}, "depth must be 6n \\+ 2"),
+        (CifarResNet, {"depth": 2}, "depth must be 6n \\+ 2"),
+        (CifarResNet, {"widths": (16, 32, 64, 128)}, "widths must be 3 numbers"),
+        (MobileNet, {"width_multiplier": 0}, "width_multiplier must be above 0; got 0"),
+        (MobileNet, {"batch_norm_eps": float("nan")}, "batch_norm_eps must be above 0"),
+        (MobileNet, {"activation": "swish"}, "activation must be one of 'relu', 'relu6'"),
+    ],
+)
+def test_bad_arguments_are_refused_with_the_valid_ones(network: type[Network], arguments: dict, message: str):
+    with pytest.raises(ValueError, match=message), torch.device("meta"):
+        network(**arguments)
+
+
+def test_bad_inputs_are_refused_with_what_is_expected(small):
+    network, (channels, height, width) = small
+    for shape in ((2, channels + 1, height, width), (channels, height, width), (2, height * width)):
+        with pytest.raises(ValueError, match=rf"expected an input \(N, {channels}, H, W\)"):
+            network(torch.empty(shape))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_model_configuration_builds_and_lists_every_option(path: Path):
+    config = OmegaConf.load(path)
+    with torch.device("meta"):
+        network = instantiate(config, num_classes=7, in_channels=2)
+    assert isinstance(network, Network)
+    assert (network.num_classes, network.in_channels) == (7, 2)
+    parameters = inspect.signature(type(network)).parameters.values()
+    options = {parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert set(config) == {"_target_", *options}
+    lines = path.read_text().splitlines()
+    assert all(" # " in line for line in lines if not line.startswith(("#", "_target_"))), "an option without comment"
+
+
+def test_every_network_has_a_configuration():
+    targets = {OmegaConf.load(path)["_target_"].rpartition(".")[2] for path in CONFIGS}
+    assert {row.network.__name__ for row in FAMILY.values()} <= targets
+
+
+@pytest.mark.parametrize("path", sorted(MODELS.glob("*.py")), ids=lambda path: path.stem)
+def test_models_import_torch_and_nothing_else(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "absolute imports only"
+            names = [node.module or ""]
+        else:
+            continue
+        for name in names:
+            allowed = name.partition(".")[0] in {"torch", *sys.stdlib_module_names} or name.startswith(
+                "striate.models."
+            )
+            assert allowed, f"{path.name} imports {name}"
