@@ -1,0 +1,1 @@
+"""Update rules, parameter groups, schedules and losses that PyTorch lacks."""
