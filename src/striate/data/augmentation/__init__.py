@@ -1,0 +1,27 @@
+"""Augmentation: pure functions of (pictures, keys), behind one interface, with three back ends.
+
+`arrays` and `warps` are ours (whole batches, and one picture at a time), `albumentations_backend` and
+`torchvision_backend` take the transforms of these libraries. Neither library is imported before it is used.
+"""
+
+from striate.data.augmentation.albumentations_backend import Albumentations
+from striate.data.augmentation.arrays import BrightnessContrast, Cutout, HorizontalFlip, PadAndCrop, RandomErasing
+from striate.data.augmentation.base import Augmentation, CentreView, Images, Pipeline
+from striate.data.augmentation.torchvision_backend import Torchvision
+from striate.data.augmentation.warps import RandomAffine, RandomResizedCrop
+
+__all__ = [
+    "Albumentations",
+    "Augmentation",
+    "BrightnessContrast",
+    "CentreView",
+    "Cutout",
+    "HorizontalFlip",
+    "Images",
+    "PadAndCrop",
+    "Pipeline",
+    "RandomAffine",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "Torchvision",
+]

@@ -1,0 +1,91 @@
+"""The interface of every augmentation, and how several become one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from striate.data.sampling import Keys, bits
+from striate.data.views import centre_view
+
+# (B, H, W, C) uint8, or B pictures (H, W, C) uint8 of different sizes
+Images: TypeAlias = np.ndarray | Sequence[np.ndarray]
+
+
+class Augmentation(ABC):
+    """Changes pictures at random, without a state: each output is a function of its picture and its key alone.
+
+    Neither the other pictures of the batch nor the worker, the order of calls or a global generator has a part in it.
+    """
+
+    @abstractmethod
+    def __call__(self, images: Images, keys: Keys) -> np.ndarray:
+        """Augment a batch.
+
+        Args:
+            images: (B, H, W, C) uint8, or B pictures (H, W, C) uint8; left unchanged.
+            keys: (B,) uint64, from `striate.data.sampling.keys`.
+
+        Returns:
+            (B, H', W', C) uint8.
+
+        Raises:
+            ValueError: the results do not share one size.
+        """
+
+
+class Pipeline(Augmentation):
+    """One augmentation after another, each under keys of its own (else two flips would always agree).
+
+    Args:
+        transforms: any augmentations; an empty list leaves the pictures as they are.
+    """
+
+    def __init__(self, transforms: Sequence[Augmentation]):
+        self.transforms = list(transforms)
+
+    def __call__(self, images: Images, keys: Keys) -> np.ndarray:
+        for position, transform in enumerate(self.transforms):
+            images = transform(images, bits(keys, position))
+        return as_batch(images)
+
+
+class CentreView(Augmentation):
+    """No augmentation: the view that evaluation takes (`centre_view`), whatever the key.
+
+    Args:
+        input_size: side of the square, or None for pictures that share a size and keep it (array packs).
+        crop_fraction: part of the short side that is kept.
+    """
+
+    def __init__(self, input_size: int | None, crop_fraction: float = 0.875):
+        self.input_size, self.crop_fraction = input_size, crop_fraction
+
+    def __call__(self, images: Images, keys: Keys) -> np.ndarray:
+        if self.input_size is None:
+            return as_batch(images)
+        return as_batch([centre_view(image, self.input_size, self.crop_fraction) for image in images])
+
+
+def as_batch(images: Images) -> np.ndarray:
+    """Stack pictures of one size to (B, H, W, C); a batch passes through.
+
+    Raises:
+        ValueError: not uint8, not (H, W, C), or of different sizes.
+    """
+    if isinstance(images, np.ndarray):
+        shapes, dtypes = {images.shape[1:]}, {images.dtype}
+    else:
+        shapes, dtypes = {image.shape for image in images}, {image.dtype for image in images}
+    if dtypes - {np.dtype(np.uint8)}:
+        raise ValueError(
+            f"expected uint8 pictures, got {dtypes.pop()}: scaling and normalising come after augmentation"
+        )
+    if len(shapes) > 1:
+        raise ValueError(f"expected pictures of one size, got {sorted(shapes)[:3]}: a crop or a resize must come first")
+    if shapes and len(next(iter(shapes))) != 3:
+        raise ValueError(f"expected pictures of shape (H, W, C), got {shapes.pop()}")
+    if isinstance(images, np.ndarray):
+        return images
+    return np.stack(images) if len(images) else np.zeros((0, 0, 0, 0), np.uint8)

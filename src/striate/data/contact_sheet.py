@@ -1,0 +1,83 @@
+"""A picture of a prepared set: samples of each class, to look at before anything is trained on them."""
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from striate.data.meta import Meta
+from striate.data.pack import Pack, open_split
+
+ROWS, COLUMNS, TILE, GAP = 24, 12, 80, 6
+LABEL_WIDTH, MARGIN, HEAD = 230, 24, 84
+INK, FAINT, PAPER = (28, 32, 38), (120, 126, 134), (255, 255, 255)
+
+
+def draw_contact_sheet(folder: Path, meta: Meta) -> None:
+    """Draws training pictures of each class into `folder/contact_sheet.png`; of many, some."""
+    pack = open_split(folder, "train", meta)
+    labels = np.linspace(0, meta.num_classes - 1, min(ROWS, meta.num_classes)).round().astype(int).tolist()
+    most = max(meta.counts["train"][label] for label in labels)
+    columns = min(COLUMNS, most)
+    width = 2 * MARGIN + LABEL_WIDTH + columns * (TILE + GAP) - GAP
+    sheet = Image.new("RGB", (max(width, 640), MARGIN + HEAD + len(labels) * (TILE + GAP) - GAP + MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _draw_head(draw, meta, len(labels))
+    for row, label in enumerate(labels):
+        top = MARGIN + HEAD + row * (TILE + GAP)
+        counts = " · ".join(f"{split} {meta.counts[split][label]:,}" for split in meta.splits)
+        _write(draw, (MARGIN, top + TILE // 2 - 22), meta.classes[label], 18, INK, LABEL_WIDTH - 12)
+        _write(draw, (MARGIN, top + TILE // 2 + 4), counts, 12, FAINT, LABEL_WIDTH - 12)
+        for column, picture in enumerate(_samples(pack, label, columns)):
+            _paste(sheet, picture, (MARGIN + LABEL_WIDTH + column * (TILE + GAP), top))
+    sheet.save(folder / "contact_sheet.png", optimize=False)
+
+
+def _draw_head(draw: ImageDraw.ImageDraw, meta: Meta, shown: int) -> None:
+    size = f"{meta.image_size[1]} × {meta.image_size[0]}" if meta.image_size else "sizes of their own"
+    some = f"{shown} of {meta.num_classes} classes" if shown < meta.num_classes else f"{shown} classes"
+    counts = ", ".join(f"{sum(meta.counts[split]):,} {split}" for split in meta.splits)
+    facts = f"{some} · {counts} · {'grey' if meta.channels == 1 else 'RGB'}, {size} · data hash {meta.hash[:12]}"
+    _write(draw, (MARGIN, MARGIN - 6), meta.name, 30, INK, 580)
+    _write(draw, (MARGIN, MARGIN + 36), facts, 14, FAINT, 10_000)
+
+
+def _samples(pack: Pack, label: int, count: int) -> list[np.ndarray]:
+    # Evenly spread over the class: neighbours in a folder are often shots of one scene.
+    places = np.flatnonzero(pack.labels == label)
+    chosen = places[np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)]
+    return list(pack.read(chosen))
+
+
+def _paste(sheet: Image.Image, pixels: np.ndarray, corner: tuple[int, int]) -> None:
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    scale = TILE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    # Small pictures are shown as they are, pixel by pixel.
+    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    offset = ((TILE - size[0]) // 2, (TILE - size[1]) // 2)
+    sheet.paste(picture.resize(size, method), (corner[0] + offset[0], corner[1] + offset[1]))
+
+
+def _write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size: int, colour: Any, width: int) -> None:
+    font = _font(size)
+    text = " ".join(text.split())
+    if draw.textlength(text, font) > width:
+        while text and draw.textlength(text + "…", font) > width:
+            text = text[:-1]
+        text += "…"
+    draw.text(corner, text, colour, font)
+
+
+@lru_cache
+def _font(size: int) -> Any:
+    # Matplotlib's font has the letters of many alphabets; importing Matplotlib only to find it would take a second.
+    package = find_spec("matplotlib")
+    for place in (package.submodule_search_locations or ()) if package else ():
+        path = Path(place) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file():
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size)

@@ -1,0 +1,103 @@
+"""From a pack to batches: one read a batch, chance from keys, and a loader that goes on in the middle of an epoch."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from striate.data.augmentation import Augmentation
+from striate.data.pack import Pack
+from striate.data.preprocessing import Preprocessing
+from striate.data.sampling import BatchSampler, keys
+
+
+class Batch(NamedTuple):
+    """What a task receives.
+
+    `images` is (N, H, W, C) uint8, `targets` (N,) int64, `indices` (N,) int64: the samples' places in the split.
+    """
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+
+
+class BatchDataset(Dataset[Batch]):
+    """A split of a pack, read in whole batches by the requests `(epoch, indices)` of a `BatchSampler`.
+
+    Args:
+        pack: the split.
+        rows: the rows of the pack that take part; sample i of this data set is row `rows[i]`.
+        targets: (len(rows),) labels, already numbered as the network numbers its classes.
+        preprocessing: what evaluation sees of a picture.
+        augmentation: what training sees instead, or None.
+        seed: with epoch and index, the only source of chance.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        rows: np.ndarray,
+        targets: np.ndarray,
+        preprocessing: Preprocessing,
+        augmentation: Augmentation | None,
+        seed: int,
+    ):
+        self.pack, self.rows, self.targets = pack, rows, targets
+        self.preprocessing, self.augmentation, self.seed = preprocessing, augmentation, seed
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each sample: the path of its raw picture."""
+        return [self.pack.names[row] for row in self.rows]
+
+    def __getitem__(self, request: tuple[int, np.ndarray]) -> Batch:
+        epoch, indices = request
+        pictures = self.pack.read(self.rows[indices])
+        if self.augmentation is not None and len(indices):
+            # The key is that of the pack's row: a sample looks the same whichever subset it is drawn in.
+            pictures = self.augmentation(pictures, keys(self.seed, epoch, self.rows[indices]))
+        elif isinstance(pictures, list):
+            size = self.preprocessing.input_size or 0
+            views = [self.preprocessing.view(picture) for picture in pictures]
+            pictures = np.stack(views) if views else np.empty((0, size, size, self.preprocessing.channels), np.uint8)
+        return Batch(
+            torch.from_numpy(np.ascontiguousarray(pictures)),
+            torch.from_numpy(self.targets[indices]),
+            torch.from_numpy(np.asarray(indices, np.int64)),
+        )
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A loader that knows how many batches of the epoch it has handed out, and can begin an epoch in its middle.
+
+    The data module saves and restores the position: Lightning's own way restores it only if nobody has asked for the
+    number of steps before, and schedules ask. It still speaks Lightning's protocol of a loader that can be resumed.
+    """
+
+    def __init__(self, dataset: BatchDataset, sampler: BatchSampler, **options: Any):
+        self._handed_out = 0
+        super().__init__(dataset, batch_size=None, sampler=sampler, **options)
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        self._handed_out = self.sampler.start_batch  # type: ignore[attr-defined]
+        for batch in super().__iter__():
+            self._handed_out += 1
+            yield batch
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the epoch has come; Lightning never exhausts an iterator, hence the modulo."""
+        return {"batches": self._handed_out % max(len(self), 1)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Lets the next epoch begin where the saved one stood; used up once."""
+        self.sampler.start_batch = state["batches"]  # type: ignore[attr-defined]

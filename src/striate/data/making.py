@@ -1,0 +1,193 @@
+"""The steps from a source to the files of a prepared set."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from striate.data.contact_sheet import draw_contact_sheet
+from striate.data.decoding import Decoded, Refused, decode_all, sensible_workers
+from striate.data.fingerprint import contents_hash
+from striate.data.meta import SPLITS, Meta
+from striate.data.packing import write_array_split, write_encoded_split
+from striate.data.pictures import FORMAT_OF
+from striate.data.reporting import Note, show_notes, write_report
+from striate.data.selection import Candidates, Rules, select
+from striate.data.sources.base import Entry, Inventory, Source, legible
+from striate.data.spooling import Spool, Wanted
+from striate.data.statistics import mean_and_std
+from striate.errors import DataError
+from striate.storage import sha256_of
+
+
+class Options(Rules, Protocol):
+    """The options of `Preparation` that count here."""
+
+    @property
+    def bad(self) -> str: ...
+    @property
+    def workers(self) -> int | str: ...
+    def wanted(self, count: int) -> Wanted: ...
+
+
+@dataclass
+class Made:
+    """What came out.
+
+    Args:
+        meta: the passport.
+        notes: what was left out or noticed.
+        contents: hash of all pictures as they were read.
+    """
+
+    meta: Meta
+    notes: list[Note]
+    contents: str
+
+
+def make_set(name: str, source: Source, options: Options, folder: Path, failure_report: Path, progress: bool) -> Made:
+    """Writes all files of a prepared set, `meta.json` last.
+
+    Args:
+        name: of the set.
+        source: the raw pictures.
+        options: a `Preparation`.
+        folder: where to.
+        failure_report: where the report goes when the set is refused.
+        progress: show a progress bar, and a table when the set is refused.
+
+    Raises:
+        DataError: the set is refused.
+    """
+    inventory = source.scan()
+    notes = [
+        Note(kind.name, "", "", False, f"{kind.files} file(s): {kind.reason}", kind.reason)
+        for kind in inventory.foreign
+    ]
+    spool = Spool(folder, options.wanted(len(inventory.entries)))
+    try:
+        contents = _collect(source, inventory, spool, options, notes, progress)
+        try:
+            _refuse_bad(notes, inventory, options, failure_report)
+            entries = [inventory.entries[place] for place in spool.entries]
+            digests = np.frombuffer(bytes(spool.digests), np.uint8).reshape(-1, 32)
+            rows, splits = select(Candidates(entries, inventory.classes, digests), options, notes)
+        except DataError:
+            write_report(failure_report, notes)
+            if progress:
+                show_notes(notes, failure_report)
+            raise
+        counts = _write_pack(folder, spool, entries, inventory.classes, rows, splits)
+        meta = _passport(name, folder, spool, inventory.classes, counts, rows[splits == 0])
+    finally:
+        spool.remove()
+    write_report(folder / "report.csv", notes)
+    draw_contact_sheet(folder, meta)
+    meta.save(folder)
+    return Made(meta, notes, contents)
+
+
+def _collect(
+    source: Source, inventory: Inventory, spool: Spool, options: Options, notes: list[Note], progress: bool
+) -> str:
+    """Decodes all pictures into the spool; returns the hash of their contents."""
+    from tqdm import tqdm
+
+    workers = options.workers
+    if workers == "auto":
+        workers = sensible_workers(sum(file.size for file in source.listing()))
+    entries, digests = inventory.entries, bytearray()
+    bar = tqdm(total=len(entries), desc="decoding", unit=" pictures", leave=False, disable=None if progress else True)
+    decoding = decode_all(
+        source.read(inventory), lambda: spool.form, int(workers), lambda place: legible(entries[place].name)
+    )
+    with bar, closing(decoding):
+        for place, picture in enumerate(decoding):
+            digests += picture.content_digest
+            if isinstance(picture, Refused):
+                notes.append(_note(entries[place], False, picture.reason))
+            else:
+                spool.add(place, legible(entries[place].name), picture)
+                _notice(entries[place], picture, notes)
+            bar.update()
+    spool.finish()
+    return contents_hash(inventory, _pieces(digests))
+
+
+def _pieces(digests: bytearray) -> Iterator[bytes]:
+    return (bytes(digests[start : start + 32]) for start in range(0, len(digests), 32))
+
+
+def _notice(entry: Entry, picture: Decoded, notes: list[Note]) -> None:
+    extension = "." + entry.name.rsplit(".", 1)[-1].lower()
+    named = FORMAT_OF.get(extension)
+    if picture.format is not None and named != picture.format:
+        notes.append(_note(entry, True, f"read by its content: it is {picture.format}, not {extension}"))
+
+
+def _note(entry: Entry, kept: bool, reason: str) -> Note:
+    return Note(entry.name, entry.split or "", entry.class_name, kept, reason, reason.split(" (")[0])
+
+
+def _refuse_bad(notes: list[Note], inventory: Inventory, options: Options, report: Path) -> None:
+    bad = sorted(note for note in notes if note.class_name and not note.kept)
+    if not bad or (options.bad == "drop" and len(bad) < len(inventory.entries)):
+        return
+    examples = ", ".join(f"{legible(note.name)} ({note.reason})" for note in bad[:3])
+    raise DataError(
+        f"{len(bad)} of {len(inventory.entries)} pictures cannot be read: {examples}{' …' if len(bad) > 3 else ''}",
+        do=f"see {report}; mend or remove them, or leave them out: data.prepare.bad=drop",
+    )
+
+
+def _write_pack(
+    folder: Path, spool: Spool, entries: list[Entry], classes: tuple[str, ...], rows: np.ndarray, splits: np.ndarray
+) -> dict[str, tuple[int, ...]]:
+    label_of = {name: label for label, name in enumerate(classes)}
+    counts = {}
+    for code, split in enumerate(SPLITS):
+        chosen = rows[splits == code]
+        if not len(chosen):
+            continue
+        names = [entries[row].name for row in chosen]
+        labels = np.array([label_of[entries[row].class_name] for row in chosen], np.int64)
+        if spool.pack == "array":
+            assert spool.size is not None
+            shape = (len(chosen), *spool.size, spool.channels)
+            write_array_split(folder, split, spool.pixels(chosen), shape, labels, names)
+        else:
+            write_encoded_split(folder, split, spool.files(chosen), labels, names)
+        counts[split] = tuple(np.bincount(labels, minlength=len(classes)).tolist())
+    return counts
+
+
+def _passport(
+    name: str,
+    folder: Path,
+    spool: Spool,
+    classes: tuple[str, ...],
+    counts: dict[str, tuple[int, ...]],
+    train: np.ndarray,
+) -> Meta:
+    mean, std = mean_and_std(*spool.totals(train))
+    is_array = spool.pack == "array"
+    geometry = dict(spool.wanted.geometry)
+    if is_array and spool.size is not None:
+        geometry["image_size"] = list(spool.size)
+    files = sorted(path for path in folder.iterdir() if not path.name.endswith(".spool"))
+    return Meta.create(
+        name=name,
+        kind="classification",
+        pack=spool.pack,
+        classes=classes,
+        channels=spool.channels,
+        image_size=spool.size if is_array else None,
+        mean=mean,
+        std=std,
+        counts=counts,
+        geometry=geometry,
+        files={path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files},
+    )

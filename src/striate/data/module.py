@@ -1,0 +1,275 @@
+"""The LightningDataModule of every prepared set: it prepares itself when it must, and gives batches."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+
+from striate.data.augmentation import Augmentation
+from striate.data.loading import Batch, BatchDataset, ResumableLoader
+from striate.data.meta import Meta
+from striate.data.pack import open_pack
+from striate.data.preparation import Preparation, prepare
+from striate.data.preprocessing import Preprocessing
+from striate.data.restoring import restore_raw
+from striate.data.sampling import BatchSampler, epoch_order, keys, uniform
+from striate.data.sources.base import Source
+from striate.errors import ConfigurationError, DataError, nearest
+from striate.messages import say, shown
+
+SPLITS = ("train", "val", "test")
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Batches of a prepared set.
+
+    Args:
+        name: the name of the set; its pack lies in `prepared_dir/name`.
+        prepared_dir: where packs are kept.
+        source: the raw pictures, needed only when the pack is missing.
+        prepare: how raw pictures become a pack.
+        root: where the raw data lie (for the source; named here so that `data.root=PATH` is a valid option).
+        input_size: side of the square that the network sees; encoded packs only.
+        crop_fraction: share of the short side that the centre crop keeps at evaluation; encoded packs only.
+        batch_size: samples of one optimizer step over all devices and accumulated parts: the global batch.
+        num_workers: processes that read and augment; "auto" is 0 for arrays in memory, else one a core.
+        classes: a subset of the set's classes by name; None for all.
+        one_batch: train on the samples of a single batch again and again: can the network learn them by heart?
+        samples_per_class: at most so many training samples of each class, drawn by the seed; None for all.
+        augmentation: what training does to pictures, or None.
+        seed: with epoch and sample index, the only source of chance.
+        accumulate: parts in which the global batch is computed.
+
+    Raises:
+        ConfigurationError: a value that is not valid, a class that the set does not have.
+        DataError: the raw data are missing, or fewer training samples than a batch.
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        prepared_dir: str,
+        source: Source | None = None,
+        prepare: Preparation | None = None,
+        root: str | None = None,
+        input_size: int | None = None,
+        crop_fraction: float = 0.875,
+        batch_size: int = 64,
+        num_workers: int | str = "auto",
+        classes: Sequence[str | int] | None = None,
+        samples_per_class: int | None = None,
+        one_batch: bool = False,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        accumulate: int = 1,
+    ):
+        super().__init__()
+        if name is None and root is None:
+            raise ConfigurationError(
+                "data.name and data.root are both missing", do="say where the pictures are: data.root=PATH"
+            )
+        _require("data.batch_size", batch_size, batch_size >= 1, "at least 1")
+        _require(
+            "data.samples_per_class", samples_per_class, (samples_per_class or 1) >= 1, "at least 1, or null for all"
+        )
+        _require(
+            "data.num_workers",
+            num_workers,
+            num_workers == "auto" or (isinstance(num_workers, int) and num_workers >= 0),
+            "auto, or 0 or more",
+        )
+        _require("data.crop_fraction", crop_fraction, 0 < crop_fraction <= 1, "above 0 and at most 1")
+        self.name: str = name or Path(str(root)).expanduser().resolve().name.split(".")[0]
+        self.folder = Path(prepared_dir) / self.name
+        self.source, self.preparation = source, prepare
+        self.input_size, self.crop_fraction = input_size, crop_fraction
+        self.batch_size, self.num_workers, self.accumulate = batch_size, num_workers, accumulate
+        self.classes = None if classes is None else [str(name) for name in classes]
+        self.samples_per_class, self.one_batch = samples_per_class, one_batch
+        self.augmentation, self.seed = augmentation, seed
+        self.test_split = "test"  # `evaluate` may name another
+        self._datasets: dict[str, BatchDataset] = {}
+        self._prepared = False
+        self._train_loader: ResumableLoader | None = None
+        self._position: dict[str, int] | None = None
+
+    # Lightning's hook, on one process only.
+    def prepare_data(self) -> None:
+        """Makes the pack if it is missing, from raw data that are restored first if they are pinned."""
+        if self._prepared:
+            return
+        self._prepared = True
+        there = (self.folder / "meta.json").is_file()
+        if self.source is None or self.preparation is None:
+            if there:
+                return
+            raise DataError(f"there is no prepared set in {self.folder}", do=f"python src/prepare.py data={self.name}")
+        if there and self.source.missing() is not None:
+            return  # the pack is whole without the raw data
+        if not there:
+            say(f"{shown(self.folder)} is not there yet: preparing {self.name} first")
+            restore_raw(self.source, self.name)
+        # Costs a listing of the raw files when nothing has changed; a changed option of `prepare` makes the pack anew.
+        prepare(self.name, self.source, self.preparation, self.folder, quiet=there)
+
+    @property
+    def meta(self) -> Meta:
+        """The passport of what the network learns from: of the set, or of the chosen classes."""
+        whole = Meta.load(self.folder)
+        if self.classes is None:
+            return whole
+        for chosen in self.classes:
+            if chosen not in whole.classes:
+                raise ConfigurationError(
+                    f"data.classes: {whole.name} has no class {chosen!r}",
+                    nearest=nearest(chosen, whole.classes),
+                    do=f"choose among {', '.join(whole.classes[:12])}{' …' if len(whole.classes) > 12 else ''}",
+                )
+        if len(set(self.classes)) < max(2, len(self.classes)):
+            raise ConfigurationError(
+                "data.classes needs at least two classes, each once", do="name them: data.classes=[a,b]"
+            )
+        return whole.subset(self.classes)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What evaluation does to a picture."""
+        return Preprocessing.of(Meta.load(self.folder), self.input_size, self.crop_fraction)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of what the network sees."""
+        meta = Meta.load(self.folder)
+        if meta.pack == "array":
+            assert meta.image_size is not None
+            return (meta.channels, *meta.image_size)
+        if self.input_size is None:
+            raise ConfigurationError(
+                "data.input_size is missing: the pictures of this set differ in size", do="data.input_size=224"
+            )
+        return (meta.channels, self.input_size, self.input_size)
+
+    def dataset(self, split: str) -> BatchDataset:
+        """A split, with augmentation if it is `train`.
+
+        Raises:
+            ConfigurationError: no such split.
+        """
+        if split not in SPLITS:
+            raise ConfigurationError(
+                f"there is no split {split!r}", nearest=nearest(split, SPLITS), do=f"one of {', '.join(SPLITS)}"
+            )
+        if split not in self._datasets:
+            self._datasets[split] = self._open(split)
+        return self._datasets[split]
+
+    def _open(self, split: str) -> BatchDataset:
+        whole, meta, pack = Meta.load(self.folder), self.meta, open_pack(self.folder, split)
+        new_label = np.full(whole.num_classes, -1, np.int64)
+        for label, name in enumerate(meta.classes):
+            new_label[whole.classes.index(name)] = label
+        targets = new_label[pack.labels]
+        rows = np.flatnonzero(targets >= 0)
+        if split == "train" and self.samples_per_class is not None:
+            rows = self._few(rows, targets, self.samples_per_class)
+        if split == "train" and self.one_batch:
+            rows = np.sort(rows[epoch_order(len(rows), self.seed, 0, shuffle=True)[: self.batch_size]])
+        augmentation = self.augmentation if split == "train" else None
+        if augmentation is None and whole.pack == "encoded" and self.input_size is None:
+            raise ConfigurationError(
+                "data.input_size is missing: the pictures of this set differ in size", do="data.input_size=224"
+            )
+        return BatchDataset(pack, rows, targets[rows], self.preprocessing, augmentation, self.seed)
+
+    def _few(self, rows: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
+        # A sample is chosen by its own draw, so that asking for more keeps the ones already chosen.
+        draws = uniform(keys(self.seed, 0, rows), stream=2**31 - 1)
+        chosen = []
+        for label in np.unique(targets[rows]):
+            of_class = np.flatnonzero(targets[rows] == label)
+            chosen.append(rows[of_class[np.argsort(draws[of_class], kind="stable")[:count]]])
+        return np.sort(np.concatenate(chosen))
+
+    def class_counts(self) -> list[int]:
+        """Training samples of each class, as they are really used."""
+        return np.bincount(self.dataset("train").targets, minlength=self.meta.num_classes).tolist()
+
+    def _parts(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _loader(self, split: str, train: bool) -> ResumableLoader:
+        dataset, (rank, world_size) = self.dataset(split), self._parts()
+        if train:
+            _require(
+                "data.batch_size", self.batch_size, self.batch_size % (world_size * self.accumulate) == 0,
+                f"a multiple of devices × trainer.accumulate_grad_batches = {world_size * self.accumulate}",
+            )  # fmt: skip
+            if len(dataset) < self.batch_size:
+                raise DataError(
+                    f"{self.name} has {len(dataset)} training samples, fewer than a batch of {self.batch_size}",
+                    do=f"data.batch_size={len(dataset)} or less",
+                )
+        elif not len(dataset):
+            raise DataError(
+                f"the {split} split of {self.name} is empty",
+                do="prepare it with a larger data.prepare.val_fraction or test_fraction",
+            )
+        sampler = BatchSampler(
+            len(dataset), self.batch_size, seed=self.seed, shuffle=train, drop_last=train, rank=rank,
+            world_size=world_size, parts=self.accumulate if train else 1,
+        )  # fmt: skip
+        workers = self._workers()
+        return ResumableLoader(
+            dataset,
+            sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0 and train,
+            pin_memory=self.trainer is not None and "cuda" in str(self.trainer.strategy.root_device),
+            prefetch_factor=4 if workers else None,
+        )
+
+    def _workers(self) -> int:
+        if self.num_workers != "auto":
+            return int(self.num_workers)
+        if Meta.load(self.folder).pack == "array":
+            return 0  # reading a whole batch costs less than sending it from another process
+        return min(8, len(os.sched_getaffinity(0)) // self._parts()[1])
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled, augmented; the last incomplete batch of an epoch is left out."""
+        self._train_loader = self._loader("train", train=True)
+        if self._position is not None:
+            self._train_loader.load_state_dict(self._position)
+            self._position = None
+        return self._train_loader
+
+    def state_dict(self) -> dict[str, int]:
+        """The position in the epoch, for a checkpoint."""
+        return {} if self._train_loader is None else self._train_loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Lets the next training epoch begin there."""
+        self._position = state_dict or None
+
+    def val_dataloader(self) -> ResumableLoader:
+        """Every sample once, in order, over all processes."""
+        return self._loader("val", train=False)
+
+    def test_dataloader(self) -> ResumableLoader:
+        """Every sample once, in order, over all processes."""
+        return self._loader(self.test_split, train=False)
+
+    def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
+        """Moves pictures and labels; the indices stay, for messages and tables."""
+        if device.type == "cpu":
+            return batch
+        images, targets = (tensor.to(device, non_blocking=True) for tensor in batch[:2])
+        return Batch(images, targets, batch.indices)
+
+
+def _require(key: str, value: Any, holds: bool, valid: str) -> None:
+    if not holds:
+        raise ConfigurationError(f"{key}={value} is not valid", nearest=valid)

@@ -1,0 +1,66 @@
+"""How a picture becomes the numbers that a network sees: kept in each checkpoint, repeated by evaluate and predict."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from striate.data.meta import Meta
+from striate.data.pictures import apply_geometry, decode
+from striate.data.views import centre_view
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The way from a picture file to a network's input.
+
+    Args:
+        channels: 1 or 3.
+        geometry: how `prepare` brought the raw picture to the pack's form (see `data/pictures.py`).
+        input_size: side of the square that the network sees; None when the pack's pictures are seen whole.
+        crop_fraction: share of the short side that the centre crop keeps at evaluation.
+        mean: per channel, of the training pixels on a scale of 0 to 1.
+        std: likewise.
+    """
+
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    geometry: Mapping[str, Any] = field(default_factory=dict)
+    input_size: int | None = None
+    crop_fraction: float = 0.875
+
+    @classmethod
+    def of(cls, meta: Meta, input_size: int | None, crop_fraction: float) -> "Preprocessing":
+        """The preprocessing of a prepared set; an array pack's pictures are seen whole."""
+        size = None if meta.pack == "array" else input_size
+        return cls(meta.channels, meta.mean, meta.std, dict(meta.geometry), size, crop_fraction)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "Preprocessing":
+        """From the plain data of `to_dict`."""
+        return cls(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a checkpoint."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std), "geometry": dict(self.geometry)}
+
+    def view(self, image: np.ndarray) -> np.ndarray:
+        """What the network sees of a pack's picture at evaluation: (H, W, C) uint8."""
+        return image if self.input_size is None else centre_view(image, self.input_size, self.crop_fraction)
+
+    def read(self, file: bytes) -> np.ndarray:
+        """What the network sees of a raw picture file: decoded, in the pack's form, cropped; (H, W, C) uint8."""
+        return self.view(apply_geometry(decode(file, self.channels), dict(self.geometry)))
+
+    def normalise(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(N, H, W, C) uint8 to (N, C, H, W) with mean 0 and deviation 1 over the training set, laid out channels last.
+
+        It runs on the device that holds `images`: a batch travels as bytes, a quarter of its size in floats.
+        """
+        mean = torch.tensor(self.mean, dtype=dtype, device=images.device).mul_(255)
+        scale = torch.tensor(self.std, dtype=dtype, device=images.device).mul_(255).reciprocal_()
+        return images.to(dtype).sub_(mean).mul_(scale).permute(0, 3, 1, 2)

@@ -1,0 +1,149 @@
+"""What raw data look like to `prepare`: pictures that are listed first and read once, in order."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from striate.data.pictures import MAX_FILE_BYTES
+from striate.errors import DataError
+
+
+class RawFile(NamedTuple):
+    """A file of the raw data as the file system shows it; `path` is relative to the root."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+class Entry(NamedTuple):
+    """A picture that is known and not yet read.
+
+    `name` is its path within the raw data, `split` "train", "val", "test" or None where the raw data have no splits.
+    """
+
+    name: str
+    class_name: str
+    split: str | None
+
+
+class Foreign(NamedTuple):
+    """Files that are not pictures of the set, told by kind: "*.txt", how many, and why they are passed over."""
+
+    name: str
+    files: int
+    reason: str
+
+
+@dataclass
+class Inventory:
+    """What a source holds.
+
+    Args:
+        classes: names in the order of their labels.
+        entries: the pictures, in the order in which `Source.read` gives their contents.
+        foreign: what is passed over.
+    """
+
+    classes: tuple[str, ...]
+    entries: list[Entry]
+    foreign: list[Foreign] = field(default_factory=list)
+
+
+class Unreadable(str):
+    """The reason why the bytes of a picture could not be had, in place of its content."""
+
+    __slots__ = ()
+
+
+Content = bytes | np.ndarray | Unreadable
+"""A picture file, or its pixels as (H, W) or (H, W, C) uint8, or why there is neither."""
+
+
+class Source(ABC):
+    """Raw pictures with their classes.
+
+    Args:
+        root: the folder or file where they lie.
+        hint: how to get them, for the message when they are missing.
+    """
+
+    def __init__(self, root: str, hint: str | None = None):
+        self.root, self.hint = Path(root).expanduser(), hint
+
+    def missing(self) -> str | None:
+        """The path that is not there, or None when the raw data can be read."""
+        return None if self.root.exists() else str(self.root)
+
+    def available(self) -> bool:
+        """Whether the raw data can be read."""
+        return self.missing() is None
+
+    def fetch(self) -> None:
+        """Gets missing raw data, where the source knows how.
+
+        Raises:
+            DataError: it does not know or did not succeed; the message says what to do.
+        """
+        if (path := self.missing()) is not None:
+            raise DataError(
+                f"there are no raw data at {path}", do=self.hint or "say where they are: data.root=FOLDER_OR_ARCHIVE"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """The settings that shape what is read, as plain data; not the root, which may move."""
+        return {"source": type(self).__name__}
+
+    @abstractmethod
+    def listing(self) -> list[RawFile]:
+        """All files of the raw data, sorted; found without opening any."""
+
+    @abstractmethod
+    def scan(self) -> Inventory:
+        """What there is, without decoding a picture.
+
+        Raises:
+            DataError: the raw data are not laid out in a way that this source understands.
+        """
+
+    @abstractmethod
+    def read(self, inventory: Inventory) -> Iterator[Content]:
+        """The contents of `inventory.entries`, in their order."""
+
+
+def raw_file(path: Path | str, root: Path) -> RawFile:
+    """A file as `listing` reports it."""
+    facts = os.stat(path)
+    return RawFile(printable(os.path.relpath(path, root)), facts.st_size, facts.st_mtime_ns)
+
+
+def read_file(path: str) -> Content:
+    """The content of a picture file, or why it cannot be had."""
+    try:
+        size = os.path.getsize(path)
+        if size > MAX_FILE_BYTES:
+            return too_large(size)
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        return Unreadable(f"cannot be read: {error.strerror}")
+
+
+def too_large(size: int) -> Unreadable:
+    """Why a file of so many bytes is not read."""
+    return Unreadable(f"file of {size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+
+
+def legible(name: str) -> str:
+    """A name for the screen: on one line, without what would command the terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
+
+
+def printable(name: str) -> str:
+    """A file name as valid Unicode: bytes that are not are written as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
