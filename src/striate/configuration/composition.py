@@ -1,0 +1,74 @@
+"""Where the configuration files lie, and how Hydra puts them together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from striate.configuration.checking import check
+from striate.configuration.schema import SCHEMAS, schema_defaults
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+FOLDER = REPOSITORY / "conf"
+
+OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
+
+
+def compose(name: str, overrides: Sequence[str] = (), *, folder: Path = FOLDER, strict: bool = True) -> DictConfig:
+    """The configuration of a command, as its script would get it for these words of the command line.
+
+    Args:
+        name: the command, such as "train".
+        overrides: words such as "model=mobilenet" and "trainer.devices=4".
+        folder: where the configuration files lie.
+        strict: whether it is checked.
+
+    Raises:
+        ConfigurationError: an entry that is not valid.
+        hydra.errors.HydraException: a composition that is not possible; `command` explains those.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+        config = hydra_compose(name, overrides=list(overrides))
+    return settled(config, SCHEMAS[name]) if strict else config
+
+
+def settled(config: DictConfig, schema: type) -> DictConfig:
+    """The checked configuration, with nodes that were left out as None and with absolute directories.
+
+    Raises:
+        ConfigurationError: an entry that is not valid.
+    """
+    check(config, schema)
+    with open_dict(config):
+        for key, value in schema_defaults(schema).items():
+            config.setdefault(key, value)
+        # Absolute at start: what runs later, or is read from a checkpoint later, may be in another directory.
+        for key, value in (config.get("paths") or {}).items():
+            config.paths[key] = str(Path(value).expanduser().absolute())
+    return config
+
+
+def keep_hydra_from_writing() -> None:
+    """Makes Hydra run in the current directory without making or writing anything in it, whatever is composed.
+
+    Run directories are made by the run itself, atomically, and only once its configuration was found to be valid.
+    A sweep (`-m`) gets a directory for its multirun.yaml; each trial makes a run directory like any other run.
+    """
+    from hydra.conf import HydraConf, JobConf, RunDir, SweepDir
+    from hydra.core.config_store import ConfigStore
+
+    defaults: list[Any] = [
+        {"job_logging": "stdout"} if "job_logging" in entry else entry for entry in HydraConf().defaults
+    ]
+    node = HydraConf(
+        defaults=defaults,
+        run=RunDir("."),
+        sweep=SweepDir("${paths.runs_dir}/multirun/${now:%Y-%m-%d_%H-%M-%S}", "."),
+        output_subdir=None,
+        job=JobConf(chdir=False),
+    )
+    ConfigStore.instance().store(group="hydra", name="config", node=node, provider="striate")

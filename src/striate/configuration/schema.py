@@ -1,0 +1,136 @@
+"""What the root of each command's configuration may hold; everything below a `_target_` is ruled by its signature.
+
+Names and types stand here, values in `conf/`. A field without a default must be in the YAML file; one with a default
+may be missing (`~logger` on the command line leaves the whole node out) and is then filled with that default.
+"""
+
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, MinLen
+
+
+class Component:
+    """Annotation of a node that names its class by `_target_`."""
+
+
+Components = dict[str, Component | None]
+
+
+@dataclass
+class Paths:
+    """Directories; relative ones are relative to the current directory."""
+
+    root_dir: Annotated[str, MinLen(1)]
+    data_dir: Annotated[str, MinLen(1)]
+    prepared_dir: Annotated[str, MinLen(1)]
+    runs_dir: Annotated[str, MinLen(1)]
+
+
+@dataclass
+class Monitor:
+    """The figure by which checkpoints are selected and training is stopped."""
+
+    metric: str
+    mode: Literal["min", "max"]
+
+
+@dataclass
+class Task:
+    """`conf/task/`"""
+
+    decay_depthwise: bool
+
+
+@dataclass
+class Init:
+    """`conf/init/`: the weights that training starts from."""
+
+    kind: Literal["none", "checkpoint"]
+    path: str | None = None
+    exclude: list[str] = field(default_factory=list)
+    freeze: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Train:
+    """`conf/train.yaml`"""
+
+    seed: Annotated[int, Ge(0)]
+    test: bool
+    deterministic: bool
+    channels_last: bool
+    compile: bool
+    plan: bool
+    find_lr: bool
+    find_batch_size: bool
+    resume: Literal["auto", "must", "never"]
+    resume_allow: list[str]
+    ckpt_path: str | None
+    run_dir: str | None
+    output_dir: str | None
+    monitor: Monitor
+    paths: Paths
+    data: Component
+    augmentation: Component
+    model: Component
+    task: Task
+    loss: Component
+    optimizer: Component
+    trainer: Component
+    scheduler: Component | None = None
+    init: Init = field(default_factory=lambda: Init("none"))
+    callbacks: Components = field(default_factory=dict)
+    logger: Components = field(default_factory=dict)
+
+
+@dataclass
+class Prepare:
+    """`conf/prepare.yaml`"""
+
+    force: bool
+    paths: Paths
+    data: Component
+
+
+@dataclass
+class Evaluate:
+    """`conf/evaluate.yaml`"""
+
+    ckpt_path: Annotated[str, MinLen(1)]
+    split: Literal["test", "val", "train"]
+    allow_other_data: bool
+    batch_size: Annotated[int, Ge(1)] | None
+    num_workers: Annotated[int, Ge(0)] | Literal["auto"] | None
+    output_dir: str | None
+    paths: Paths
+    trainer: Component
+    data: Component | None = None
+
+
+@dataclass
+class Predict:
+    """`conf/predict.yaml`"""
+
+    ckpt_path: Annotated[str, MinLen(1)]
+    input: Annotated[str, MinLen(1)]
+    output: Annotated[str, MinLen(1)]
+    top_k: Annotated[int, Ge(1)]
+    batch_size: Annotated[int, Ge(1)]
+    device: Literal["auto", "cpu", "cuda"]
+    paths: Paths
+
+
+SCHEMAS: dict[str, type] = {"train": Train, "prepare": Prepare, "evaluate": Evaluate, "predict": Predict}
+
+
+def schema_defaults(schema: Any) -> dict[str, Any]:
+    """The values of the fields that may be missing."""
+    values = {}
+    for entry in fields(schema):
+        if entry.default_factory is not MISSING:
+            value = entry.default_factory()
+            values[entry.name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        elif entry.default is not MISSING:
+            values[entry.name] = entry.default
+    return values
