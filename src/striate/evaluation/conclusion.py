@@ -1,0 +1,67 @@
+"""What a finished run leaves behind: figures, curves, a published checkpoint, and a word on what to open."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from striate.evaluation.figures import learning_curves
+from striate.evaluation.metrics import wilson_interval
+from striate.messages import say, shown
+from striate.runs import Run, environment
+from striate.storage import CHECKSUM_SUFFIX, storage_errors, write_json
+
+
+def conclude(
+    run: Run,
+    rows: list[dict[str, float]],
+    metrics: Mapping[str, float],
+    model: Path | None,
+    test_samples: int,
+    output_dir: str | None,
+) -> None:
+    """Writes `metrics.json`, `environment.json` and `learning_curves.png`, publishes, and says what is worth opening.
+
+    Args:
+        run: the run that has finished.
+        rows: one an epoch, as in `history.csv`.
+        metrics: figures of validation and test.
+        model: the checkpoint to go on with.
+        test_samples: pictures of the test split, for the interval.
+        output_dir: where a stage of the pipeline wants its results, or None.
+    """
+    folder = run.folder
+    if rows:
+        learning_curves(rows, folder / "learning_curves.png")
+    write_json(folder / "metrics.json", dict(metrics))
+    write_json(folder / "environment.json", environment())
+    names = ["history.csv", "learning_curves.png", "metrics.json"]
+    if output_dir is not None and model is not None:
+        side = Path(f"{model}{CHECKSUM_SUFFIX}")
+        publish(
+            {side: "model.ckpt.sha256", model: "model.ckpt"} | {folder / name: name for name in names}, Path(output_dir)
+        )
+        folder, model = Path(output_dir), Path(output_dir) / "model.ckpt"
+    run.record("finished", metrics=dict(metrics))
+    if "test/top1_micro" in metrics:
+        low, high = wilson_interval(round(metrics["test/top1_micro"] * test_samples), test_samples)
+        say(
+            f"Test: top-1 {metrics['test/top1_micro']:.2%} (95 % interval {low:.2%} to {high:.2%}, "
+            f"{test_samples} pictures), loss {metrics['test/loss']:.4f}"
+        )
+    say("Worth opening: " + ", ".join(shown(folder / name) for name in names if (folder / name).is_file()))
+    if model is not None:
+        say(f"Next: python src/evaluate.py ckpt_path={shown(model)}")
+
+
+def publish(files: Mapping[Path, str], folder: Path) -> None:
+    """Copies finished files to a stage's output folder, in order; the last marks it as complete.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for source, name in files.items():
+            partial = folder / f".{name}.partial"
+            shutil.copyfile(source, partial)
+            partial.replace(folder / name)
