@@ -1,0 +1,1 @@
+"""What watches over a run: checkpoints, history, divergence, loggers."""

@@ -1,0 +1,184 @@
+"""The LightningModule of classification: network + loss + tallies, for any network of the family."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from striate.data.loading import Batch
+from striate.data.preprocessing import Preprocessing
+from striate.evaluation.tally import ClassificationTally
+from striate.optim.groups import parameter_groups
+from striate.optim.losses import Loss
+
+# Keeps the draws of dropout apart from those of the data path, which hash the same seed.
+_STEP_TAG = 0x57E9
+
+
+class ClassificationTask(pl.LightningModule):
+    """Trains and evaluates a classifier.
+
+    Args:
+        network: maps (N, C, H, W) to logits (N, K).
+        preprocessing: from the bytes of a batch to the network's input.
+        num_classes: K.
+        loss: `loss(logits, targets)` gives one value a sample, `loss.reduce` their mean.
+        optimizer: `optimizer(groups) -> Optimizer`; None for a task that only evaluates.
+        scheduler: `scheduler(optimizer, total_steps=, steps_per_epoch=, max_epochs=)` gives Lightning's dictionary.
+        seed: of all that is random in a step (dropout): a function of seed, epoch, batch, rank, not of what ran before.
+        decay_depthwise: whether weight decay takes in depthwise filters (MobileNet: no).
+        record: what the checkpoint says of itself (configuration, meta, preprocessing, code); plain data.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        preprocessing: Preprocessing,
+        num_classes: int,
+        loss: Loss,
+        optimizer: Callable[..., Optimizer] | None = None,
+        scheduler: Callable[..., dict[str, Any]] | None = None,
+        *,
+        seed: int = 0,
+        decay_depthwise: bool = True,
+        record: Mapping[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.network, self.loss = network, loss
+        self.preprocessing, self.num_classes = preprocessing, num_classes
+        self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
+        self.seed, self.decay_depthwise = seed, decay_depthwise
+        self.record = dict(record or {})
+        self.tally = ClassificationTally(num_classes)
+        # Samples, their weights, their losses and errors in the running epoch: summed where the batches are, read once
+        # an epoch. No buffer: DDP would overwrite it with the main process's before every step.
+        self._train_sums = torch.zeros(4, dtype=torch.float64)
+        self._plateau: ReduceLROnPlateau | None = None
+        self._plateau_metric = ""
+        self._plateau_state: dict[str, Any] | None = None
+
+    def classify(self, images: Tensor) -> Tensor:
+        """(N, H, W, C) uint8 pictures to logits (N, K)."""
+        dtype = next(self.network.parameters()).dtype
+        return self.network(self.preprocessing.normalise(images, dtype))
+
+    forward = classify
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over groups by kind of parameter, and the schedule over the steps that will be made."""
+        assert self.optimizer_factory is not None
+        optimizer = self.optimizer_factory(parameter_groups(self.network, decay_depthwise=self.decay_depthwise))
+        if self.scheduler_factory is None:
+            return {"optimizer": optimizer}
+        trainer = self.trainer
+        total_steps = int(trainer.estimated_stepping_batches)
+        steps_per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+        schedule = self.scheduler_factory(
+            optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch, max_epochs=trainer.max_epochs
+        )
+        if isinstance(schedule["scheduler"], ReduceLROnPlateau):
+            # Lightning moves it after the checkpoint of the epoch is written: a resumed run would lose the move.
+            self._plateau, self._plateau_metric = schedule["scheduler"], schedule["monitor"]
+            return {"optimizer": optimizer}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_train_start(self) -> None:
+        """Takes up the plateau schedule of a resumed run."""
+        if self._plateau is not None and self._plateau_state is not None:
+            self._plateau.load_state_dict(self._plateau_state)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Makes the randomness of a step a function of its place, whatever ran before and on which machine."""
+        place = [self.seed, self.current_epoch, batch_idx, self.global_rank, _STEP_TAG]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]) >> 1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One part of a global batch; the mean loss."""
+        logits = self.classify(batch.images)
+        each, weights = self.loss(logits, batch.targets), self.loss.sample_weights(batch.targets)
+        with torch.no_grad():
+            errors = (logits.argmax(dim=1) != batch.targets).sum()
+            sums = (torch.ones_like(weights).sum(), weights.sum(), each.sum(), errors)
+            self._train_sums = self._train_sums.to(each.device) + torch.stack([value.double() for value in sums])
+        if self.loss.weight is None or self.trainer.world_size == 1:
+            return self.loss.reduce(each, batch.targets)
+        # The gradient is averaged over processes, whose parts of the batch weigh differently.
+        return each.sum() / self._summed(weights.sum()) * self.trainer.world_size
+
+    def on_train_epoch_end(self) -> None:
+        """Training loss and error of the epoch, as met while training (with augmentation and dropout)."""
+        samples, weight, loss, errors = self._summed(self._train_sums.to(self.device)).tolist()
+        self._train_sums = torch.zeros(4, dtype=torch.float64)
+        if samples:
+            self._log({"train/loss": loss / max(weight, 1e-12), "train/error_micro": errors / samples})
+        if self._plateau is not None:
+            value = self.trainer.callback_metrics.get(self._plateau_metric)
+            if value is not None:
+                self._plateau.step(float(value))
+
+    def _log(self, figures: Mapping[str, float]) -> None:
+        # As float64 tensors, or Lightning would round them to float32; the same on every process already.
+        self.log_dict({name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()})
+
+    def _summed(self, tensor: Tensor) -> Tensor:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def _evaluate(self, batch: Batch) -> Tensor | None:
+        if not len(batch.images):  # a process may get no sample of the last batch
+            return None
+        logits = self.classify(batch.images).float()
+        self.tally.update(
+            logits, batch.targets, self.loss(logits, batch.targets), self.loss.sample_weights(batch.targets)
+        )
+        return logits
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts to count."""
+        self.tally.reset(self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Counts a batch."""
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Figures over the whole split, each sample once, over all processes."""
+        self._report("val")
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Counts a batch; the logits are for whoever wants to keep them."""
+        return self._evaluate(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Figures over the whole split, each sample once, over all processes."""
+        self._report("test")
+
+    def _report(self, split: str) -> None:
+        self.tally.reduce(self._summed)
+        self._log({f"{split}/{name}": value for name, value in self.tally.compute().items()})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Makes the file describe itself, and keeps the sums of an epoch that is under way."""
+        checkpoint["striate"] = self.record
+        checkpoint["striate_sums"] = self._summed(self._train_sums.to(self.device, copy=True)).cpu()
+        if self._plateau is not None:
+            checkpoint["striate_plateau"] = {
+                key: value
+                for key, value in self._plateau.state_dict().items()
+                if isinstance(value, int | float | str | list)
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on with the sums of the epoch; one process carries them."""
+        if "striate_sums" in checkpoint:
+            sums = checkpoint["striate_sums"]
+            self._train_sums = sums if self.global_rank == 0 else torch.zeros_like(sums)
+        self._plateau_state = checkpoint.get("striate_plateau")
