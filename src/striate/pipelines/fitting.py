@@ -1,0 +1,83 @@
+"""The part of a training in which the Trainer works: fit, take the best weights, test once, conclude."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+
+from striate import runs
+from striate.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
+from striate.callbacks.history import History
+from striate.callbacks.tracking import close
+from striate.configuration import build
+from striate.data.module import ImageDataModule
+from striate.evaluation.conclusion import conclude
+from striate.messages import is_main_process, say
+from striate.resumption import Start
+from striate.storage import load_checkpoint
+from striate.tasks.classification import ClassificationTask
+
+
+def carry_out(
+    config: Mapping[str, Any], datamodule: ImageDataModule, task: ClassificationTask, start: Start
+) -> dict[str, float]:
+    """Fits, takes the best weights, tests once."""
+    quiet = {} if config["trainer"]["enable_progress_bar"] else {"progress": None}
+    callbacks = [build(node, f"callbacks.{name}") for name, node in {**config["callbacks"], **quiet}.items() if node]
+    checkpointing = next(callback for callback in callbacks if isinstance(callback, Checkpointing))
+    history = next(callback for callback in callbacks if isinstance(callback, History))
+    checkpointing.folder, history.path = start.run.checkpoints, start.run.folder / "history.csv"
+    trainer: pl.Trainer = build(
+        config["trainer"],
+        "trainer",
+        callbacks=callbacks,
+        logger=build_loggers(config, start.run) or False,
+        plugins=[DurableCheckpointIO()],
+        deterministic=config["deterministic"],
+        default_root_dir=str(start.run.folder),
+    )
+    for logger in trainer.loggers:
+        logger.log_hyperparams(dict(runs.flatten(config)))
+    succeeded = False
+    try:
+        trainer.fit(task, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
+        figures = select_and_test(config, datamodule, task, trainer, checkpointing, history, start.run)
+        succeeded = True
+    finally:
+        close(trainer.loggers, succeeded)
+    return figures
+
+
+def select_and_test(
+    config: Mapping[str, Any],
+    datamodule: ImageDataModule,
+    task: ClassificationTask,
+    trainer: pl.Trainer,
+    checkpointing: Checkpointing,
+    history: History,
+    run: runs.Run,
+) -> dict[str, float]:
+    """Takes the best weights, tests once, and concludes the run."""
+    best, rows = checkpointing.best_path, history.rows
+    epoch = len(rows) - 1 if checkpointing.best_epoch is None else checkpointing.best_epoch
+    figures = {name: value for name, value in rows[epoch].items() if "/" in name} if rows else {}
+    if best is not None:
+        task.load_state_dict(load_checkpoint(best)["state_dict"])
+        say(f"Best epoch {epoch + 1} of {len(rows)}: {checkpointing.monitor} {checkpointing.best_value:.4f}")
+    if config["test"]:
+        trainer.test(task, datamodule=datamodule, verbose=False)
+        figures |= {f"test/{name}": value for name, value in task.tally.compute().items()}
+    if trainer.is_global_zero:
+        metrics = {**figures, "best_epoch": epoch + 1, "epochs": len(rows)}
+        model = best or runs.newest_checkpoint(run.checkpoints)
+        conclude(run, rows, metrics, model, task.tally.samples if config["test"] else 0, config["output_dir"])
+    return figures
+
+
+def build_loggers(config: Mapping[str, Any], run: runs.Run) -> list[Any]:
+    """The loggers beside `history.csv`; only the main process has any."""
+    nodes = {name: node for name, node in config["logger"].items() if node}
+    if not is_main_process():
+        return []
+    folder = run.folder
+    return [build(node, f"logger.{key}", run_dir=str(folder), name=folder.name) for key, node in nodes.items()]

@@ -1,0 +1,129 @@
+"""`python src/predict.py`: what pictures show, by a checkpoint and the preprocessing that it records."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from striate import runs
+from striate.data.finding import find_pictures, read_for_network
+from striate.errors import ConfigurationError, DataError
+from striate.evaluation.tables import write_csv
+from striate.messages import say, shown
+from striate.storage import storage_errors, write_text
+from striate.tasks.classification import ClassificationTask
+from striate.tasks.loading import load_task
+
+SUFFIXES = (".csv", ".json")
+_REPORTED = 10  # unreadable pictures that are named on the screen; the output names all
+
+
+def run(cfg: DictConfig) -> dict[str, float]:
+    """Predicts and writes the output.
+
+    Returns:
+        How many pictures were named (`pictures`) and how many could not be read (`unreadable`).
+
+    Raises:
+        ConfigurationError: no such checkpoint, or an output of another kind.
+        DataError: no picture found, or none that could be read (the output is written all the same).
+        StorageError: a damaged checkpoint, or an output that cannot be written.
+    """
+    config = plain(cfg)
+    output = Path(config["output"])
+    if output.suffix.lower() not in SUFFIXES:
+        raise ConfigurationError(f"output={output}: neither .csv nor .json", nearest=str(output.with_suffix(".csv")))
+    device, pictures = device_of(config["device"]), find_pictures(config["input"])
+    with storage_errors(output):  # found now, not after the work
+        output.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=output.parent).close()
+    path = runs.resolve_checkpoint(config["ckpt_path"], Path(config["paths"]["runs_dir"]))
+    task, record = load_task(path)
+    say(f"Checkpoint: {shown(path)}")
+    classes = record["meta"]["classes"]
+    if record["config"]["channels_last"]:
+        task.network.to(memory_format=torch.channels_last)
+    task.to(device)
+    rows = list(predict(task, classes, pictures, config["top_k"], config["batch_size"]))
+    write(output, rows, min(config["top_k"], len(classes)))
+    failed = [row for row in rows if row["error"]]
+    for row in failed[:_REPORTED]:
+        say(f"not read: {row['name']}: {row['error']}")
+    if len(failed) > _REPORTED:
+        say(f"not read: {len(failed) - _REPORTED} more, see {shown(output)}")
+    if len(failed) == len(rows):
+        raise DataError(f"none of the {len(rows)} pictures of input={config['input']} could be read",
+                        do=f"see the column error of {shown(output)}")  # fmt: skip
+    say(f"{len(rows) - len(failed)} pictures named, {len(failed)} not read: {shown(output)}")
+    return {"pictures": len(rows) - len(failed), "unreadable": len(failed)}
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a name means here.
+
+    Raises:
+        ConfigurationError: a GPU where there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError("device=cuda: there is no CUDA device", do="device=auto or device=cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@torch.inference_mode()
+def predict(
+    task: ClassificationTask, classes: Sequence[str], pictures: Mapping[str, Path], top_k: int, batch_size: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of name, predictions (class and probability, the most probable first) and error (None or the reason)."""
+    names = list(pictures)
+    batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
+    device = next(task.network.parameters()).device
+    with (
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        tqdm(total=len(names), unit="picture", disable=None) as bar,
+    ):
+
+        def submit(batch: Sequence[str]) -> list[Future]:
+            return [pool.submit(read_for_network, pictures[name], task.preprocessing) for name in batch]
+
+        # The next batch is decoded while the network works on this one.
+        waiting = submit(batches[0])
+        for batch, following in zip(batches, [*batches[1:], []], strict=True):
+            content, waiting = [future.result() for future in waiting], submit(following)
+            images = [image for image in content if isinstance(image, np.ndarray)]
+            answers: Iterator[Any] = iter(())
+            if images:
+                logits = task.classify(torch.from_numpy(np.stack(images)).to(device))
+                best = logits.double().softmax(dim=1).topk(min(top_k, len(classes)), dim=1)
+                answers = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            for name, image in zip(batch, content, strict=True):
+                if isinstance(image, str):
+                    yield {"name": name, "predictions": [], "error": image}
+                    continue
+                ranked = [
+                    {"class": classes[label], "probability": value} for label, value in zip(*next(answers), strict=True)
+                ]
+                yield {"name": name, "predictions": ranked, "error": None}
+            bar.update(len(batch))
+
+
+def write(output: Path, rows: Sequence[Mapping[str, Any]], ranks: int) -> None:
+    """CSV with the columns name, class_1, probability_1, …, error; or the rows as JSON."""
+    if output.suffix.lower() == ".json":
+        text = json.dumps(list(rows), indent=2, ensure_ascii=False) + "\n"
+        write_text(output, text.encode("utf-8", "backslashreplace").decode())  # a file name need not be valid UTF-8
+        return
+    columns = [f"{part}_{rank}" for rank in range(1, ranks + 1) for part in ("class", "probability")]
+    flat = [
+        {"name": row["name"], "error": row["error"]}
+        | {f"{part}_{rank}": answer[part] for rank, answer in enumerate(row["predictions"], 1) for part in answer}
+        for row in rows
+    ]
+    write_csv(output, ("name", *columns, "error"), flat)

@@ -1,0 +1,116 @@
+"""`find_lr=true`, `find_batch_size=true`: values found on this machine before training, each said in a line."""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from striate.configuration import build
+from striate.data.module import ImageDataModule
+from striate.errors import ConfigurationError
+from striate.messages import say
+from striate.models.arithmetic import training_memory
+from striate.optim.groups import parameter_groups
+from striate.pipelines.plan import device_count, free_memory
+from striate.tasks.building import build_network, build_task
+
+_LARGEST_BATCH = 4096
+_SHARE_OF_MEMORY = 0.8
+
+
+def apply(config: dict[str, Any], datamodule: ImageDataModule) -> None:
+    """Carries out the searches that the configuration asks for and writes their results into it.
+
+    Raises:
+        ConfigurationError: a search with more than one process, whose results could differ between them.
+    """
+    if not (config["find_lr"] or config["find_batch_size"]):
+        return
+    if device_count(config["trainer"]) > 1:
+        raise ConfigurationError(
+            "find_lr and find_batch_size work with one process",
+            do="search with trainer.devices=1, then give the values found",
+        )
+    if config["find_batch_size"]:
+        found = largest_batch(config, datamodule)
+        config["data"]["batch_size"] = datamodule.batch_size = found
+        say(f"find_batch_size: {found} (the rate stays {config['optimizer']['lr']})")
+    if config["find_lr"]:
+        config["optimizer"]["lr"] = suggested_rate(config, datamodule)
+        say(f"find_lr: {config['optimizer']['lr']:.4g} for a batch of {datamodule.batch_size}")
+
+
+def suggested_rate(config: Mapping[str, Any], datamodule: ImageDataModule) -> float:
+    """The rate at which the loss falls fastest in a range test (Smith 2017): Lightning's finder on a copy."""
+    import lightning.pytorch as pl
+    from lightning.pytorch.tuner import Tuner
+
+    meta = datamodule.meta
+    network = build_network(config["model"], meta, config["seed"])
+    task = build_task(config, network, meta, datamodule.preprocessing, class_counts=datamodule.class_counts())
+    task.lr = config["optimizer"]["lr"]  # the finder wants an attribute to replace; the copy is thrown away
+    task.scheduler_factory = None
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = pl.Trainer(
+            accelerator=config["trainer"]["accelerator"],
+            precision=config["trainer"]["precision"],
+            devices=1,
+            max_epochs=100,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            default_root_dir=scratch,
+        )
+        finder = Tuner(trainer).lr_find(
+            task, datamodule=datamodule, min_lr=1e-6, max_lr=10, num_training=100, update_attr=False
+        )
+    rate = None if finder is None else finder.suggestion()
+    if rate is None or not math.isfinite(rate):
+        raise ConfigurationError(
+            "find_lr found no rate: the loss did not fall in the range test", do="give optimizer.lr yourself"
+        )
+    return float(rate)
+
+
+def largest_batch(config: Mapping[str, Any], datamodule: ImageDataModule) -> int:
+    """The largest power of two whose training step fits: by trial on a GPU, by estimate of the free memory on a CPU.
+
+    At least 20 steps an epoch are left, so that a small set is not swallowed in a few steps.
+    """
+    meta, shape = datamodule.meta, datamodule.input_shape
+    limit = max(8, min(_LARGEST_BATCH, len(datamodule.dataset("train")) // 20))
+    accumulate = config["trainer"]["accumulate_grad_batches"]
+    on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
+    network = build_network(config["model"], meta, config["seed"])
+    found = accumulate
+    while found * 2 <= limit:
+        part = found * 2 // accumulate
+        fits = _step_fits(network, config, shape, part) if on_gpu else (
+            training_memory(network, shape, part, optimizer_slots=2).total < _SHARE_OF_MEMORY * free_memory()
+        )  # fmt: skip
+        if not fits:
+            break
+        found *= 2
+    return found
+
+
+def _step_fits(network: torch.nn.Module, config: Mapping[str, Any], shape: tuple[int, ...], part: int) -> bool:
+    try:
+        network.cuda().train()
+        optimizer = build(config["optimizer"], "optimizer")(
+            parameter_groups(network, decay_depthwise=config["task"]["decay_depthwise"])
+        )
+        network(torch.zeros(part, *shape, device="cuda")).sum().backward()
+        optimizer.step()
+        torch.cuda.synchronize()
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        network.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+    return True
