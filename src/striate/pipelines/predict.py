@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from striate import runs
+from striate.configuration import plain
 from striate.data.finding import find_pictures, read_for_network
 from striate.errors import ConfigurationError, DataError
 from striate.evaluation.tables import write_csv
