@@ -6,6 +6,7 @@ threads of the test's own process.
 
 import multiprocessing
 import os
+import resource
 import signal
 import tempfile
 from typing import NamedTuple
@@ -20,7 +21,8 @@ def train(overrides, kill=None, limit=180):
     Args:
         overrides: of the configuration.
         kill: (place, number): "step", "validation" or "checkpoint", and which of them is met by `kill -9`; "sigterm"
-            and "sigint" with a step send those signals to the process instead.
+            and "sigint" with a step send those signals to the process instead; "full" with a number of bytes lets it
+            write no file larger than that.
         limit: seconds until the test gives up.
     """
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as output:
@@ -65,6 +67,7 @@ def _train(overrides, kill, output):
 def _arm(place, number):
     from striate import storage
     from striate.callbacks import checkpointing
+    from striate.errors import StorageError
     from striate.tasks.classification import ClassificationTask
 
     def die(signum=signal.SIGKILL):
@@ -104,5 +107,19 @@ def _arm(place, number):
             save(content, path)
 
         checkpointing.save_checkpoint = save_checkpoint
+    elif place == "full":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
+    elif place == "full disk":
+        counted = [0]
+        write = checkpointing.save_checkpoint
+
+        def refused(content, path):
+            counted[0] += 1
+            if counted[0] >= number:
+                raise StorageError(f"cannot write {path}: no space left")
+            write(content, path)
+
+        checkpointing.save_checkpoint = refused
     else:
         raise ValueError(place)

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from striate import runs
+from striate import resumption, runs
 from striate.errors import ConfigurationError, StorageError
 from striate.storage import save_checkpoint
 
@@ -32,7 +32,9 @@ def test_a_directory_is_held_by_one_process_at_a_time(tmp_path):
 
 
 def test_a_used_directory_is_refused(tmp_path):
-    runs.claim(tmp_path / "mine", {}).release()
+    run = runs.claim(tmp_path / "mine", {})
+    save_checkpoint({"a": 1}, run.checkpoints / "step-00000001.ckpt")
+    run.release()
     with pytest.raises(StorageError, match="already used"):
         runs.claim(tmp_path / "mine", {})
 
@@ -55,19 +57,45 @@ def test_the_fingerprint_names_what_is_computed_not_where(change, same):
     assert runs.fingerprint(CONFIG, "d") != runs.fingerprint(CONFIG, "other data")
 
 
-def test_an_unfinished_run_is_found_by_its_fingerprint(tmp_path):
-    mark = runs.fingerprint(CONFIG, "d")
-    run = runs.create(tmp_path, "x", {"fingerprint": mark})
-    save_checkpoint({"a": 1}, run.checkpoints / "step-00000005.ckpt")
-    assert runs.unfinished(runs.all_runs(tmp_path), mark) is None, "its process lives"
-    run.release()
-    assert runs.unfinished(runs.all_runs(tmp_path), "other") is None
-    found = runs.unfinished(runs.all_runs(tmp_path), mark)
-    assert found is not None
-    assert found.folder == run.folder
-    found.record("finished")
-    found.release()
-    assert runs.unfinished(runs.all_runs(tmp_path), mark) is None, "a finished run is not gone on with"
+HASHES = {"data": "d", "code": "c", "weights": ""}
+
+
+def decide(config, monkeypatch, hashes=HASHES):
+    monkeypatch.delenv("STRIATE_RUN", raising=False)
+    return resumption.decide(config, "lenet5_digits", hashes)
+
+
+def test_an_unfinished_run_is_gone_on_with_and_a_finished_one_not(tmp_path, monkeypatch, capsys):
+    config = CONFIG | {
+        "paths": {"runs_dir": str(tmp_path)}, "resume": "auto", "resume_allow": [], "ckpt_path": None, "run_dir": None
+    }  # fmt: skip
+    first = decide(config, monkeypatch)
+    assert first.checkpoint is None
+    save_checkpoint({"a": 1}, first.run.checkpoints / "step-00000005.ckpt")
+    second = decide(config, monkeypatch)
+    assert second.run.folder != first.run.folder, "the process of the first lives"
+    first.run.release()
+    found = decide(config, monkeypatch)
+    assert found.run.folder == first.run.folder
+    assert found.checkpoint == first.run.checkpoints / "step-00000005.ckpt"
+    found.run.release()
+    for other in (config | {"seed": 1}, config | {"resume": "never"}):
+        assert decide(other, monkeypatch).run.folder != first.run.folder
+    assert decide(config, monkeypatch, HASHES | {"code": "other"}).run.folder != first.run.folder
+    assert "other code" in capsys.readouterr().out
+    with pytest.raises(ConfigurationError, match="seed: 0 → 1"):
+        decide(config | {"resume": "must", "seed": 1}, monkeypatch)
+    with pytest.raises(ConfigurationError, match="other data"):
+        decide(config | {"resume": "must"}, monkeypatch, HASHES | {"data": "other"})
+    with pytest.raises(ConfigurationError, match="keeps the state of its optimizer"):
+        decide(config | {"resume": "must", "resume_allow": ["optimizer.lr"]}, monkeypatch)
+    allowed = decide(config | {"resume": "must", "seed": 1, "resume_allow": ["seed"]}, monkeypatch)
+    assert allowed.run.folder == first.run.folder
+    allowed.run.record("finished")
+    allowed.run.release()
+    assert decide(config, monkeypatch).run.folder != first.run.folder
+    with pytest.raises(ConfigurationError, match="no unfinished run"):
+        decide(config | {"resume": "must", "paths": {"runs_dir": str(tmp_path / "empty")}}, monkeypatch)
 
 
 def test_a_broken_checkpoint_is_passed_over_for_the_one_before(tmp_path):

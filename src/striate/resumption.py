@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from striate import runs
 from striate.errors import ConfigurationError, nearest
 from striate.messages import is_main_process
-from striate.storage import load_checkpoint, write_text
+from striate.storage import load_checkpoint, write_json, write_text
 
 RESUME = ("auto", "must", "never")
 # Rank 0 decides; the processes that it starts find the decision here.
@@ -55,8 +56,7 @@ def _decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str]) ->
         raise ConfigurationError(
             f"resume={resume} is not valid", nearest=nearest(resume, RESUME), do="one of auto, must, never"
         )
-    mark = runs.fingerprint(config, *hashes.values())
-    facts = {"fingerprint": mark, "label": label, "hashes": dict(hashes)}
+    facts = {"fingerprint": runs.fingerprint(config, *hashes.values()), "label": label, "hashes": dict(hashes)}
     if config["ckpt_path"] is not None:
         return _from_checkpoint(config, runs_dir, label, facts)
     candidates = runs.all_runs(runs_dir)
@@ -65,11 +65,15 @@ def _decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str]) ->
         known = runs.read(folder)
         candidates = [] if known is None else [(folder, known)]
     if resume != "never":
-        found = runs.unfinished(candidates, mark)
+        found = _unfinished(candidates, config, hashes, must=resume == "must")
         if found is not None:
             return _go_on(found, config)
         if resume == "must":
-            _refuse(candidates, config, hashes, runs_dir)
+            raise ConfigurationError(
+                f"resume=must: no unfinished run to go on with in {config['run_dir'] or runs_dir} (looked for a "
+                "run.json with a whole checkpoints/step-*.ckpt)",
+                do="resume=auto starts one",
+            )
     if config["run_dir"] is not None:
         run = runs.claim(Path(config["run_dir"]), facts)
     else:
@@ -78,18 +82,48 @@ def _decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str]) ->
     return Start(run, None)
 
 
+def _unfinished(
+    candidates: list[tuple[Path, dict[str, Any]]], config: Mapping[str, Any], hashes: Mapping[str, str], *, must: bool
+) -> runs.Run | None:
+    """Takes over the newest unfinished run that computes the same; says so of the newest that nearly does."""
+    told = False
+    for folder, facts in candidates:
+        kept = folder / "config.yaml"
+        if facts.get("status") == "finished" or not kept.is_file():
+            continue
+        run = runs.Run(folder.resolve(), facts=dict(facts))
+        if runs.newest_checkpoint(run.checkpoints) is None:
+            continue
+        try:
+            before = yaml.safe_load(kept.read_text(encoding="utf-8"))
+            require_same(before, config)
+            require_same_hashes(facts.get("hashes", {}), hashes, config, str(folder))
+        except ConfigurationError as difference:
+            if must:
+                raise
+            if not told and facts.get("label") and len(runs.differences(before, config)) < 3:
+                print(f"Not going on with the unfinished {folder.name}: {difference.what}", flush=True)
+                told = True
+            continue
+        if run.acquire():
+            return run
+    return None
+
+
 def _go_on(run: runs.Run, config: Mapping[str, Any]) -> Start:
     report: list[str] = []
     checkpoint = runs.newest_checkpoint(run.checkpoints, report=report)
     for line in report:
         print(line, flush=True)
     run.record("running", pid=os.getpid(), command=runs.command_line(), passed_over=report)
+    _keep(run, config)
     print(f"Going on with {run.folder} from {checkpoint and checkpoint.name} (resume=never starts anew).", flush=True)
     return Start(run, checkpoint)
 
 
 def _keep(run: runs.Run, config: Mapping[str, Any]) -> None:
     write_text(run.folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    write_json(run.folder / "environment.json", runs.environment())
 
 
 def _from_checkpoint(config: Mapping[str, Any], runs_dir: Path, label: str, facts: dict[str, Any]) -> Start:
@@ -107,8 +141,13 @@ def _from_checkpoint(config: Mapping[str, Any], runs_dir: Path, label: str, fact
             do="start from its weights: init=checkpoint init.path=PATH",
         )
     require_same(record["config"], config)
+    own = {"data": record["meta"]["hash"], "code": record["code"].get("hash")}
+    require_same_hashes(own, {key: facts["hashes"][key] for key in own}, config, str(path))
     run = runs.create(runs_dir, label, facts | {"continues": str(path)})
     _keep(run, config)
+    for best in path.parent.glob("best-*.ckpt*"):  # still the best, unless a later epoch is better
+        run.checkpoints.mkdir(exist_ok=True)
+        shutil.copy2(best, run.checkpoints / best.name)
     return Start(run, path)
 
 
@@ -116,9 +155,15 @@ def require_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Refuses to go on under a configuration that computes something else, unless `resume_allow` names the keys.
 
     Raises:
-        ConfigurationError: with the first differences, old and new.
+        ConfigurationError: with the first differences, old and new; or a permission that could have no effect.
     """
     allowed = tuple(f"{key}." for key in new["resume_allow"])
+    for key in new["resume_allow"]:
+        if f"{key}.".startswith(("optimizer.", "scheduler.")):
+            raise ConfigurationError(
+                f"resume_allow={key}: a run that goes on keeps the state of its optimizer and schedule, rates included",
+                do="start from its weights instead: init=checkpoint init.path=PATH",
+            )
     changed = {key: pair for key, pair in runs.differences(old, new).items() if not f"{key}.".startswith(allowed)}
     if changed:
         shown = "; ".join(f"{key}: {before} → {after}" for key, (before, after) in list(changed.items())[:4])
@@ -128,20 +173,17 @@ def require_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         )
 
 
-def _refuse(candidates: list, config: Mapping[str, Any], hashes: Mapping[str, str], runs_dir: Path) -> None:
-    for folder, facts in candidates:
-        if facts.get("status") == "finished" or not (folder / "config.yaml").is_file():
-            continue
-        require_same(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), config)
-        other = [name for name, value in hashes.items() if facts.get("hashes", {}).get(name) != value]
-        if other:
-            raise ConfigurationError(
-                f"the unfinished run {folder} was made with other {' and '.join(other)}",
-                do="bring them back, or start anew: resume=never",
-            )
-        break
-    raise ConfigurationError(
-        f"resume=must: no unfinished run to go on with in {config['run_dir'] or runs_dir} (looked for a "
-        "run.json with a whole checkpoints/step-*.ckpt)",
-        do="resume=auto starts one",
-    )
+def require_same_hashes(
+    old: Mapping[str, str | None], new: Mapping[str, str], config: Mapping[str, Any], place: str
+) -> None:
+    """Refuses to go on with other data, code or first weights, unless `resume_allow` names them.
+
+    Raises:
+        ConfigurationError: what is not the same any more.
+    """
+    other = [name for name, value in new.items() if old.get(name) != value and name not in config["resume_allow"]]
+    if other:
+        raise ConfigurationError(
+            f"{place} was made with other {' and '.join(other)}",
+            do=f"bring them back, allow it (resume_allow=[{','.join(other)}]), or start anew: resume=never",
+        )

@@ -12,10 +12,11 @@ import os
 import platform
 import secrets
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
@@ -28,7 +29,7 @@ from striate.storage import checkpoint_fault, storage_errors, write_json
 # What says where and how a run is carried out and shown, not what it computes.
 WITHOUT_EFFECT = (
     *("paths", "resume", "resume_allow", "ckpt_path", "plan", "run_dir", "output_dir", "logger", "init.path"),
-    *("data.root", "data.prepared_dir", "data.source", "data.num_workers"),
+    *("data.root", "data.prepared_dir", "data.source", "data.num_workers", "data.prepare.workers"),
     *("callbacks.progress", "callbacks.checkpointing", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy"),
     *("trainer.log_every_n_steps", "trainer.max_time"),
@@ -136,7 +137,17 @@ class Run:
             stream.close()
             return False
         self._lock = stream
+        os.register_at_fork(after_in_child=self.release)  # or workers that outlive this process would hold it
         return True
+
+    def discard(self) -> None:
+        """Removes the directory, of a run that was refused before it had begun."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.release()
+
+    def is_empty(self) -> bool:
+        """Whether there is no checkpoint yet, so that nothing would be lost."""
+        return not any(self.checkpoints.glob("*.ckpt"))
 
     def release(self) -> None:
         """Gives the directory back."""
@@ -175,7 +186,7 @@ def create(runs_dir: Path, label: str, facts: Mapping[str, Any]) -> Run:
 
 
 def claim(folder: Path, facts: Mapping[str, Any]) -> Run:
-    """Takes the directory that a person named; it must be new or empty.
+    """Takes the directory that a person named; it must be new, empty, or of a run that left no checkpoint.
 
     Raises:
         StorageError: another run is in it, or has been.
@@ -183,20 +194,40 @@ def claim(folder: Path, facts: Mapping[str, Any]) -> Run:
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         used = any(entry.name != ".lock" for entry in folder.iterdir())
-    if used:
-        raise StorageError(
-            f"the run directory {folder} is already used",
-            do="name another run_dir, or go on with that run by resume=must",
-        )
+    if used and not _in_vain(folder):
+        known = read(folder)
+        if known and known["status"] == "running" and not _is_free(folder):
+            raise _busy(folder)
+        by = f" by a run of {known['started'][:16]}, which is {known['status']}" if known else ""
+        begun = known is not None and known["status"] != "finished"
+        do = ", or go on with that run: resume=must says what differs" if begun else ""
+        raise StorageError(f"the run directory {folder} is already used{by}", do=f"name another run_dir{do}")
     return _take(folder, facts)
+
+
+def _busy(folder: Path) -> StorageError:
+    return StorageError(
+        f"another process is using the run directory {folder}", do="wait for it, or name another run_dir"
+    )
+
+
+def _is_free(folder: Path) -> bool:
+    run = Run(folder)
+    free = run.acquire()
+    run.release()
+    return free
+
+
+def _in_vain(folder: Path) -> bool:
+    # A run that ended before its first checkpoint has nothing to lose, and its command must be repeatable.
+    facts = read(folder)
+    return facts is not None and facts.get("status") != "finished" and Run(folder).is_empty()
 
 
 def _take(folder: Path, facts: Mapping[str, Any]) -> Run:
     run = Run(folder.resolve())
     if not run.acquire():
-        raise StorageError(
-            f"another process is using the run directory {folder}", do="wait for it, or name another run_dir"
-        )
+        raise _busy(folder)
     run.facts = {
         "started": _now(),
         "command": command_line(),
@@ -222,17 +253,6 @@ def all_runs(runs_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
     return sorted(found, key=lambda pair: (pair[1].get("started", ""), pair[0].name), reverse=True)
 
 
-def unfinished(candidates: Sequence[tuple[Path, dict[str, Any]]], mark: str) -> Run | None:
-    """Takes over the newest unfinished run of this fingerprint that no process holds, if it has a whole checkpoint."""
-    for folder, facts in candidates:
-        if facts.get("fingerprint") != mark or facts.get("status") == "finished":
-            continue
-        run = Run(folder.resolve(), facts=dict(facts))
-        if newest_checkpoint(run.checkpoints) is not None and run.acquire():
-            return run
-    return None
-
-
 def newest_checkpoint(folder: Path, *, report: list[str] | None = None) -> Path | None:
     """The newest whole checkpoint `step-*.ckpt` of a run; broken ones are passed over and named in `report`."""
     for path in sorted(folder.glob("step-*.ckpt"), reverse=True):
@@ -244,19 +264,27 @@ def newest_checkpoint(folder: Path, *, report: list[str] | None = None) -> Path 
     return None
 
 
-def resolve_checkpoint(ckpt_path: str, runs_dir: Path) -> Path:
+def resolve_checkpoint(ckpt_path: str, runs_dir: Path, *, key: str = "ckpt_path", finished: bool = False) -> Path:
     """The file that a person means by `last`, `best`, a file, or a run directory (then its best).
+
+    Args:
+        ckpt_path: what was said.
+        runs_dir: where `last` and `best` look for the newest run.
+        key: of the configuration, for messages.
+        finished: `last` and `best` pass over runs that have not finished.
 
     Raises:
         ConfigurationError: nothing of that name; the message says what was looked for.
     """
     if ckpt_path in ("best", "last"):
-        for folder, _ in all_runs(runs_dir):
+        for folder, facts in all_runs(runs_dir):
+            if finished and facts.get("status") != "finished":
+                continue
             if (found := _of_run(folder, ckpt_path)) is not None:
                 return found
         raise ConfigurationError(
-            f"ckpt_path={ckpt_path}: no run in {runs_dir} has a {ckpt_path} checkpoint",
-            do="train first (python src/train.py), or name a file: ckpt_path=PATH",
+            f"{key}={ckpt_path}: no run in {runs_dir} has a {ckpt_path} checkpoint",
+            do=f"train first (python src/train.py), or name a file: {key}=PATH",
         )
     path = Path(ckpt_path).expanduser()
     if path.is_dir():
@@ -265,12 +293,12 @@ def resolve_checkpoint(ckpt_path: str, runs_dir: Path) -> Path:
             found = path / "model.ckpt"
         if found is None:
             raise ConfigurationError(
-                f"ckpt_path={ckpt_path}: the directory holds no checkpoint", do="name a run directory or a .ckpt file"
+                f"{key}={ckpt_path}: the directory holds no checkpoint", do="name a run directory or a .ckpt file"
             )
         return found
     if not path.is_file():
         raise ConfigurationError(
-            f"ckpt_path={ckpt_path}: there is no such file", do="name a .ckpt file, a run directory, best or last"
+            f"{key}={ckpt_path}: there is no such file", do="name a .ckpt file, a run directory, best or last"
         )
     return path
 

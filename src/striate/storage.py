@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 from striate.errors import StorageError
@@ -34,8 +35,8 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EACCES: "permission denied",
             errno.EPERM: "not permitted",
             errno.EROFS: "the file system is read-only",
-            errno.ENOTDIR: "a parent of it is a file, not a directory",
-            errno.EEXIST: "a parent of it is a file, not a directory",
+            errno.ENOTDIR: f"{'it' if path.is_file() else 'a parent of it'} is a file, not a directory",
+            errno.EEXIST: f"{'it' if path.is_file() else 'a parent of it'} is a file, not a directory",
             errno.EISDIR: "it is a directory",
             errno.ENOENT: "the place does not exist and cannot be made",
             errno.EIO: "input/output error",
@@ -47,6 +48,17 @@ def storage_errors(path: Path) -> Iterator[None]:
             f"cannot write {path}: {reason}",
             do="free space or name another place; what had been written before is unharmed",
         ) from error
+
+
+def require_writable(folder: Path) -> None:
+    """Finds out whether files could be written below a folder, which is not made: now, and not after the work.
+
+    Raises:
+        StorageError: they could not.
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    with storage_errors(folder):
+        TemporaryFile(dir=there).close()
 
 
 @contextmanager
@@ -152,7 +164,7 @@ def load_checkpoint(path: Path, *, verify: bool = True) -> dict[str, Any]:
     Raises:
         StorageError: missing, damaged, or holding something other than tensors and plain data.
     """
-    import pickle
+    import warnings
 
     import torch
 
@@ -161,15 +173,27 @@ def load_checkpoint(path: Path, *, verify: bool = True) -> dict[str, Any]:
         raise StorageError(f"there is no checkpoint {path}", do="name a .ckpt file or a run directory")
     if verify and Path(f"{path}{CHECKSUM_SUFFIX}").is_file() and (fault := checkpoint_fault(path)):
         raise StorageError(f"the checkpoint {path} is refused: {fault}", do="use another checkpoint of the same run")
+    with open(path, "rb") as stream:
+        begins_like_one = stream.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle protocol, where the refusal says more
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes that are no pickle can raise anything in a reader of pickles
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.EIO:
+            raise
         reason = (
             "it holds objects other than tensors and plain data"
-            if "weights_only" in str(error).lower()
+            if begins_like_one and "weights_only" in str(error).lower()
             else "it is not a whole PyTorch file"
         )
         raise StorageError(
             f"the checkpoint {path} is refused: {reason}",
             do="use a checkpoint written by Striate or a plain state dict",
         ) from error
+    if not isinstance(content, dict):
+        raise StorageError(
+            f"the checkpoint {path} is refused: it holds a {type(content).__name__}, not a dictionary",
+            do="use a checkpoint written by Striate or a plain state dict",
+        )
+    return content

@@ -3,35 +3,49 @@
 import os
 import signal
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
+import torch
+from annotated_types import Ge, Gt
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from striate.callbacks.history import validated
-from striate.errors import ConfigurationError, InterruptedRun, StorageError
-from striate.storage import CHECKSUM_SUFFIX, load_checkpoint, save_checkpoint
+from striate.errors import ConfigurationError, DivergedError, InterruptedRun, StorageError
+from striate.storage import CHECKSUM_SUFFIX, checkpoint_fault, load_checkpoint, save_checkpoint
 
 # What a checkpoint needs to be evaluated, exported and transferred from; the rest is for going on.
 _WEIGHTS_ONLY = ("state_dict", "striate", "epoch", "global_step", "pytorch-lightning_version")
 
 
 class DurableCheckpointIO(CheckpointIO):
-    """Writes checkpoints aside, synced, renamed and with a checksum; reads them without running code."""
+    """Writes checkpoints aside, synced, renamed and with a checksum; reads them without running code.
+
+    Attributes:
+        weights_to: where the next save also puts a file with the weights alone; used up once.
+        error: why the last save failed, or None. It is kept and not raised: Lightning calls this on one process, while
+            the others wait for it in a barrier.
+    """
+
+    def __init__(self) -> None:
+        self.weights_to: Path | None = None
+        self.error: StorageError | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Writes the resumable file; before it, where `storage_options` names one, a file with the weights alone.
+        """Writes the file with the weights, if one is asked for, and then the resumable one.
 
         In this order the resumable file never speaks of a best checkpoint that does not exist.
         """
-        if storage_options is not None:
-            weights = {key: checkpoint[key] for key in _WEIGHTS_ONLY if key in checkpoint}
-            save_checkpoint(weights, Path(storage_options["weights_to"]))
-        save_checkpoint(checkpoint, Path(path))
+        weights_to, self.weights_to, self.error = self.weights_to, None, None
+        try:
+            if weights_to is not None:
+                save_checkpoint({key: checkpoint[key] for key in _WEIGHTS_ONLY if key in checkpoint}, weights_to)
+            save_checkpoint(checkpoint, Path(path))
+        except StorageError as error:
+            self.error = error
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
@@ -63,24 +77,22 @@ class Checkpointing(Checkpoint):
     def __init__(
         self,
         monitor: str,
-        mode: str = "max",
-        every_n_steps: int | None = None,
-        every_minutes: float | None = 10,
-        keep: int = 2,
-        max_failures: int = 3,
+        mode: Literal["max", "min"] = "max",
+        every_n_steps: Annotated[int, Ge(1)] | None = None,
+        every_minutes: Annotated[float, Gt(0)] | None = 10,
+        keep: Annotated[int, Ge(1)] = 2,
+        max_failures: Annotated[int, Ge(1)] = 3,
     ):
-        if mode not in ("max", "min"):
-            raise ConfigurationError(f"monitor.mode={mode} is not valid", nearest="max or min")
-        if keep < 1:
-            raise ConfigurationError(f"callbacks.checkpointing.keep={keep} is not valid", nearest="1 or more")
         self.monitor, self.mode = monitor, mode
         self.every_n_steps, self.every_minutes, self.keep = every_n_steps, every_minutes, keep
         self.max_failures = max_failures
+        self.io = DurableCheckpointIO()  # the Trainer's plugin
         self.folder = Path("checkpoints")  # the pipeline sets it
         self.best_value: float | None = None
         self.best_name: str | None = None
         self.best_epoch: int | None = None
         self._stop_signal: int | None = None
+        self._stop_time = 0.0
         self._previous_handlers: dict[int, Any] = {}
         self._saved_step = -1
         self._failures = 0
@@ -89,8 +101,9 @@ class Checkpointing(Checkpoint):
 
     @property
     def best_path(self) -> Path | None:
-        """The best checkpoint so far."""
-        return self.folder / self.best_name if self.best_name else None
+        """The best checkpoint so far, if it is there and whole."""
+        path = self.folder / (self.best_name or "none")
+        return path if checkpoint_fault(path) is None else None
 
     # ---- state -------------------------------------------------------------------------------------------------------
 
@@ -118,6 +131,10 @@ class Checkpointing(Checkpoint):
             trainer.should_stop = True
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        # Schedulers and `timeout` send the same request to the process and to its group at once.
+        if self._stop_signal is not None and time.monotonic() - self._stop_time < 1:
+            return
+        self._stop_time = time.monotonic()
         if self._stop_signal is not None:  # asked twice: leave at once; the last checkpoint is whole
             os._exit(128 + signum)
         self._stop_signal = signum
@@ -137,14 +154,23 @@ class Checkpointing(Checkpoint):
             signal.signal(signum, handler)
         self._previous_handlers = {}
 
-    def _asked_to_stop(self, trainer: pl.Trainer) -> bool:
-        asked = self._stop_signal is not None
-        # The processes must stop at the same step, or the others would wait for ever.
-        return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
+    @staticmethod
+    def _agreed(trainer: pl.Trainer, *said: bool) -> list[bool]:
+        """What any process says, for each question: all must do the same at the same step, or some wait for ever."""
+        if trainer.world_size == 1:
+            return list(said)
+        votes = torch.tensor(said, dtype=torch.float32, device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX)
+        return votes.bool().tolist()
 
     def _stop(self, trainer: pl.Trainer) -> None:
         if self._saved_step != trainer.global_step:
             self._save(trainer)
+        if self._saved_step != trainer.global_step:
+            raise StorageError(
+                f"stopped at step {trainer.global_step}, but its checkpoint could not be written: {self.io.error}",
+                do="free space and repeat the same command: it goes on from the checkpoint before",
+            )
         signum = self._stop_signal or signal.SIGTERM
         raise InterruptedRun(
             f"stopped at step {trainer.global_step} in epoch {trainer.current_epoch + 1}; all of it is saved",
@@ -161,11 +187,11 @@ class Checkpointing(Checkpoint):
         progress = trainer.fit_loop.epoch_loop
         if progress._should_accumulate() or progress._num_ready_batches_reached():
             return
-        if self._asked_to_stop(trainer):
-            self._stop(trainer)
         due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        if self.every_minutes is not None and trainer.world_size == 1:
-            due = due or time.monotonic() - self._last_time >= 60 * self.every_minutes
+        late = self.every_minutes is not None and time.monotonic() - self._last_time >= 60 * self.every_minutes
+        stop, due = self._agreed(trainer, self._stop_signal is not None, due or late)
+        if stop:
+            self._stop(trainer)
         if due and self._saved_step != trainer.global_step:
             self._save(trainer)
 
@@ -175,10 +201,12 @@ class Checkpointing(Checkpoint):
         if value is None and validated(trainer):
             available = ", ".join(sorted(trainer.callback_metrics))
             raise ConfigurationError(f"monitor.metric={self.monitor} is not measured", do=f"choose among {available}")
-        self._stopped_early = bool(trainer.should_stop)
+        # Not when time is up: who gives a run more time wants it to go on.
+        stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
+        self._stopped_early = bool(trainer.should_stop) and any(rule.wait_count >= rule.patience for rule in stoppers)
         improved = value is not None and validated(trainer) and self._improves(float(value))
         self._save(trainer, best=improved)
-        if self._asked_to_stop(trainer):
+        if self._agreed(trainer, self._stop_signal is not None)[0]:
             self._stop(trainer)
 
     def _improves(self, value: float) -> bool:
@@ -192,21 +220,24 @@ class Checkpointing(Checkpoint):
 
     def _save(self, trainer: pl.Trainer, best: bool = False) -> None:
         before = self.state_dict()
-        options: Mapping[str, Any] | None = None
+        self._require_finite(trainer)
         if best:
             self.best_value = float(trainer.callback_metrics[self.monitor])
             self.best_name = f"best-step-{trainer.global_step:08d}.ckpt"
             self.best_epoch = trainer.current_epoch
-            options = {"weights_to": str(self.folder / self.best_name)}
+            self.io.weights_to = self.folder / self.best_name
         path = self.folder / f"step-{trainer.global_step:08d}.ckpt"
-        try:
-            trainer.save_checkpoint(path, weights_only=False, storage_options=options)
-        except StorageError as error:
+        trainer.save_checkpoint(path, weights_only=False)
+        error = self.io.error if trainer.world_size == 1 else trainer.strategy.broadcast(self.io.error)
+        if error is not None:
             self.load_state_dict(before)
             self._failures += 1
             if self._failures >= self.max_failures:
-                raise
-            print(f"\n{error.what}; training goes on ({self._failures} of {self.max_failures} failures)", flush=True)
+                raise error
+            if trainer.is_global_zero:
+                print(
+                    f"\n{error.what}; training goes on ({self._failures} of {self.max_failures} failures)", flush=True
+                )
             return
         self._failures = 0
         self._saved_step = trainer.global_step
@@ -214,10 +245,21 @@ class Checkpointing(Checkpoint):
         if trainer.is_global_zero:
             self._sweep()
 
+    @staticmethod
+    def _require_finite(trainer: pl.Trainer) -> None:
+        # A finite loss can have an infinite gradient; the weights after that step must not replace sound ones.
+        for name, parameter in trainer.lightning_module.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise DivergedError(
+                    f"{name} is not finite after step {trainer.global_step}",
+                    do="lower optimizer.lr or clip (trainer.gradient_clip_val=1); the checkpoint before is sound",
+                )
+
     def _sweep(self) -> None:
-        io = DurableCheckpointIO()
+        for remains in self.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+            remains.unlink(missing_ok=True)
         for old in sorted(self.folder.glob("step-*.ckpt"))[: -self.keep]:
-            io.remove_checkpoint(old)
+            self.io.remove_checkpoint(old)
         for other in self.folder.glob("best-*.ckpt"):
             if other.name != self.best_name:
-                io.remove_checkpoint(other)
+                self.io.remove_checkpoint(other)

@@ -35,14 +35,24 @@ class DivergenceGuard(pl.Callback):
             bad = trainer.strategy.reduce_boolean_decision(bad, all=False)
         if not bad:
             return
+        names = self._names(trainer) if not bool(torch.isfinite(loss)) else []
+        value, names = self._guilty(trainer, float(loss.detach()), names)
         rates = sorted({f"{group['lr']:.3g}" for group in trainer.optimizers[0].param_groups})
-        names = self._names(trainer)
         raise DivergedError(
-            f"the loss is {float(loss.detach())} at step {trainer.global_step} in epoch {trainer.current_epoch + 1} "
+            f"the loss is {value} at step {trainer.global_step} in epoch {trainer.current_epoch + 1} "
             f"(learning rate {', '.join(rates)}; samples {', '.join(names)})",
             do="lower optimizer.lr, clip (trainer.gradient_clip_val=1) or look at these samples; "
-            "the last checkpoint is from before",
+            "checkpoints hold no such weights",
         )
+
+    @staticmethod
+    def _guilty(trainer: pl.Trainer, value: float, names: list[str]) -> tuple[float, list[str]]:
+        """Loss and samples of the first process whose loss is not finite; every process asks."""
+        if trainer.world_size == 1:
+            return value, names
+        said: list[Any] = [None] * trainer.world_size
+        torch.distributed.all_gather_object(said, (value, names))
+        return next((own, its) for own, its in said if its)
 
     def _names(self, trainer: pl.Trainer, most: int = 4) -> list[str]:
         names = trainer.datamodule.dataset("train").names  # type: ignore[attr-defined]

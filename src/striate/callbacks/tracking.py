@@ -1,9 +1,12 @@
 """Loggers beside `history.csv`: mirrors that may fail at any time without stopping or delaying a run."""
 
+import base64
+import json
 import netrc
 import os
-import socket
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +17,35 @@ from striate.errors import ConfigurationError, nearest
 
 MODES = ("auto", "online", "offline")
 _PATIENCE = 1.5  # seconds to wait for an answer of the server before the run stays offline
+_START = 15  # seconds that a server which has answered may take to begin a run
+
+
+class WandbMirror(WandbLogger):
+    """W&B's logger, but from its first failure on it is silent: a run is worth more than its mirror."""
+
+    _failed = False
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Sends figures."""
+        self._attempt(lambda: super(WandbMirror, self).log_metrics(metrics, step))
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Sends the configuration."""
+        self._attempt(lambda: super(WandbMirror, self).log_hyperparams(params))
+
+    def finalize(self, status: str) -> None:
+        """Ends the run with its true state."""
+        self._attempt(lambda: super(WandbMirror, self).finalize(status))
+        self._attempt(lambda: self.experiment.finish(exit_code=0 if status == "success" else 1))
+
+    def _attempt(self, action: Callable[[], Any]) -> None:
+        if self._failed:
+            return
+        try:
+            action()
+        except Exception as error:  # W&B has many kinds
+            self._failed = True
+            print(f"W&B: {one_line(error)}; nothing more is sent, history.csv has all", flush=True)
 
 
 def wandb_logger(
@@ -46,17 +78,24 @@ def wandb_logger(
             f"logger.wandb.mode={mode} is not valid", nearest=nearest(mode, MODES), do=f"one of {', '.join(MODES)}"
         )
     wanted = os.environ.get("WANDB_MODE", mode) if mode == "auto" else mode
-    offline = wanted != "online" if wanted in ("online", "offline", "disabled") else not _logged_in()
-    if not offline and not _answers():
-        print(f"W&B: {_host()[0]} does not answer; the run is logged offline", flush=True)
+    offline = wanted in ("offline", "disabled") or (wanted != "online" and _key() is None)
+    if not offline and (fault := _fault()) is not None:
+        print(f"W&B: {fault}; the run is logged offline", flush=True)
         offline = True
-    if offline:
-        print(f"W&B: logging offline; later: wandb sync {Path(run_dir) / 'wandb'}/offline-run-*", flush=True)
     os.environ.setdefault("WANDB_SILENT", "true")
-    return WandbLogger(
-        name=name, save_dir=run_dir, project=project, entity=entity, group=group, tags=list(tags), offline=offline,
-        id=run_id, resume="allow", log_model=False,
-    )  # fmt: skip
+    common: dict[str, Any] = {
+        "name": name, "save_dir": run_dir, "project": project, "entity": entity, "group": group, "tags": list(tags),
+        "id": run_id, "resume": "allow", "log_model": False, "settings": {"init_timeout": _START},
+    }  # fmt: skip
+    if not offline:
+        logger = WandbMirror(offline=False, **common)
+        try:
+            logger.experiment  # noqa: B018 (starts the run: now, when there is still a way back)
+            return logger
+        except Exception as error:  # W&B has many kinds, and none of them may cost a training
+            print(f"W&B: {one_line(error)}; the run is logged offline", flush=True)
+    print(f"W&B: logging offline; later: wandb sync {Path(run_dir) / 'wandb'}/offline-run-*", flush=True)
+    return WandbMirror(offline=True, **common)
 
 
 def tensorboard_logger(run_dir: str, name: str) -> Logger:
@@ -68,38 +107,54 @@ def close(loggers: Sequence[Logger], succeeded: bool) -> None:
     """Ends the runs of the loggers with their true state, so that the next job of a process begins a new one."""
     for logger in loggers:
         logger.finalize("success" if succeeded else "failed")
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=0 if succeeded else 1)
 
 
-def _host() -> tuple[str, int]:
-    parts = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-    return parts.hostname or "api.wandb.ai", parts.port or (80 if parts.scheme == "http" else 443)
+def one_line(error: Exception) -> str:
+    """What an exception of others says, short."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _logged_in() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
+def _server() -> str:
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rstrip("/")
+
+
+def _key() -> str | None:
+    if key := os.environ.get("WANDB_API_KEY"):
+        return key
     try:
-        return netrc.netrc().authenticators(_host()[0]) is not None
+        found = netrc.netrc().authenticators(urlsplit(_server()).hostname or "")
     except (OSError, netrc.NetrcParseError):
-        return False
+        return None
+    return found[2] if found else None
 
 
-def _answers() -> bool:
-    # Name look-up has no time-out of its own, so it happens in a thread that may be left behind.
+def _fault() -> str | None:
+    """Why the server would not take a run, or None: it is asked who is logged in, and must answer at once."""
     import threading
 
-    outcome: list[bool] = []
+    host = urlsplit(_server()).hostname
+    said: list[str | None] = []
 
-    def attempt() -> None:
+    def ask() -> None:
         try:
-            socket.create_connection(_host(), timeout=_PATIENCE).close()
-            outcome.append(True)
-        except OSError:
-            outcome.append(False)
+            said.append(_login_fault())
+        except (OSError, ValueError, HTTPException) as error:
+            said.append(f"{host} does not answer ({error})")
 
-    thread: Any = threading.Thread(target=attempt, daemon=True)
+    # Neither name look-up nor a server that sends byte after byte ends by a time-out of its own.
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_PATIENCE)
-    return bool(outcome and outcome[0])
+    return said[0] if said else f"{host} does not answer within {_PATIENCE:g} s"
+
+
+def _login_fault() -> str | None:
+    login = base64.b64encode(f"api:{_key() or ''}".encode()).decode()
+    request = urllib.request.Request(
+        f"{_server()}/graphql",
+        data=b'{"query": "{ viewer { id } }"}',
+        headers={"Content-Type": "application/json", "Authorization": f"Basic {login}", "User-Agent": "striate"},
+    )
+    with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+        viewer = (json.loads(answer.read(1 << 16)).get("data") or {}).get("viewer")
+    return None if viewer else f"{urlsplit(_server()).hostname} does not know this login (wandb login)"

@@ -82,7 +82,10 @@ def described(annotation: Any) -> str:
         inner, *limits = typing.get_args(annotation)
         said = [LIMITS[type(limit)].format(limit) for limit in limits if type(limit) in LIMITS]
         return ", ".join([described(inner), *said])
-    words = []
+    words: list[str] = []
+    members = typing.get_args(annotation) if typing.get_origin(annotation) in (Union, types.UnionType) else ()
+    if any(typing.get_origin(member) is typing.Annotated for member in members):
+        return ", or ".join(described(member) for member in members)
     for part in alternatives(annotation):
         if typing.get_origin(part) is Literal:
             words += [str(choice) for choice in typing.get_args(part)]

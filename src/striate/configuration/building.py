@@ -1,6 +1,7 @@
 """From a node of the configuration to the object that it describes, and to the data that a checkpoint keeps of it."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,10 +9,13 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from striate.configuration.checking import RESERVED, check, plain
-from striate.configuration.keys import InvalidEntry, Path, dotted, path_of
+from striate.configuration.keys import InvalidEntry, Path, dotted, listed, path_of
 from striate.configuration.masking import masked
 from striate.configuration.targets import NAMESPACES, locate
 from striate.errors import ConfigurationError, StriateError, nearest
+
+# Characters of a message of others, and of a signature.
+_LONGEST = 300
 
 
 def build(node: Any, key: str = "", /, *, namespaces: Sequence[str] = NAMESPACES, **kwargs: Any) -> Any:
@@ -71,7 +75,7 @@ class Factory:
         try:
             return self.target(*self.arguments, *arguments, **{**self.keywords, **keywords})
         except Exception as error:
-            mistake = refusal(error, self.key, self.target)
+            mistake = refusal(error, self.key, self.target, keywords=self.keywords)
             if mistake is None or mistake is error:
                 raise
             raise mistake from error
@@ -82,23 +86,31 @@ def resolved(config: Any) -> dict[str, Any]:
     return masked(plain(config))
 
 
-def refusal(error: Exception, key: str, target: Callable[..., Any]) -> StriateError | None:
+def refusal(
+    error: Exception, key: str, target: Callable[..., Any], *, keywords: Mapping[str, Any]
+) -> StriateError | None:
     """The person's mistake behind an exception of a constructor, or None when it is a fault of the program."""
     if isinstance(error, StriateError):
         return error
     kinds = {kind.__name__ for kind in type(error).__mro__}  # names: importing Lightning takes seconds
     refusals = {"ValueError", "TypeError", "MisconfigurationException"}
     if not target.__module__.startswith("striate."):
-        refusals |= {"RuntimeError", "AssertionError"}  # what others raise for a value out of range
+        # What others raise for a value out of range, and for one that needs a package that is not there.
+        refusals |= {"RuntimeError", "AssertionError", "ModuleNotFoundError"}
     if not kinds & refusals or "OutOfMemoryError" in kinds:
         return None
     unexpected = str(error).partition("unexpected keyword argument '")[2].partition("'")[0]
     signature = inspect.signature(target)
     found = nearest(unexpected, signature.parameters) if unexpected else None
     name = f"{target.__module__}.{target.__qualname__}"
+    text = " ".join(str(error).split())
     accepted = f"{target.__name__}{signature}"
+    if len(accepted) > _LONGEST:  # the annotations of others can be pages
+        accepted = f"{target.__name__}({listed(signature.parameters)})"
+    given = [f"{key}.{name}={value}" for name, value in masked(dict(keywords)).items()
+             if isinstance(value, str | int | float) and re.search(rf"\b{re.escape(name)}\b", text)]  # fmt: skip
     return ConfigurationError(
-        f"{key or 'the node'} ({name}): {' '.join(str(error).split())}",
+        f"{key or 'the node'} ({name}): {text if len(text) <= _LONGEST else text[:_LONGEST] + ' …'}",
         nearest=f"{key}.{found}" if found else None,
-        do=f"it accepts {accepted if len(accepted) < 400 else accepted[:400] + ' …'}",
+        do=f"it accepts {accepted}{f'; given was {listed(given)}' if given else ''}",
     )

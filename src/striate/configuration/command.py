@@ -19,7 +19,7 @@ from striate.configuration.origin import Invocation
 from striate.configuration.schema import SCHEMAS
 from striate.configuration.trials import run_trial
 from striate.configuration.words import explain_arguments, explain_sweep
-from striate.errors import ConfigurationError, StriateError
+from striate.errors import ConfigurationError, DivergedError, InterruptedRun, StriateError
 from striate.messages import is_main_process
 
 TRACEBACKS = "HYDRA_FULL_ERROR"
@@ -53,8 +53,14 @@ def command(
                     traceback.print_exc()
                 elif is_main_process():
                     print(mistake, file=sys.stderr)
-                sys.exit(mistake.exit_code)
-            except KeyboardInterrupt:
+                # What all processes of a run raise together the first one reports. Were another faster to leave with a
+                # code of its own, Lightning would kill the first before it has put its run in order.
+                together = not is_main_process() and isinstance(mistake, InterruptedRun | DivergedError)
+                sys.exit(0 if together else mistake.exit_code)
+            except (KeyboardInterrupt, SystemExit) as stop:
+                # Lightning answers Ctrl-C by leaving with 1, as if there were a fault.
+                if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+                    raise
                 if is_main_process():
                     print("interrupted", file=sys.stderr)
                 sys.exit(130)

@@ -106,9 +106,14 @@ def nearest_key(typed: str, keys: Sequence[str]) -> str | None:
         found = closest(typed, candidates)
         if not found or not is_near(leaf, found.rpartition(".")[2]):
             continue
-        if best is None or similarity(typed, found) > similarity(typed, best):
+        if best is None or _nearness(typed, found) > _nearness(typed, best):
             best = candidates[found]
     return best
+
+
+def _nearness(typed: str, key: str) -> float:
+    # Letters that changed places are one slip, though they cost two in similarity: `modle` is `model`, not `mode`.
+    return max(similarity(typed, key), 0.9 if one_slip(typed, key) else 0)
 
 
 def listed(names: Iterable[str], most: int = 24) -> str:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from striate.configuration.keys import InvalidEntry, Path, dotted
+from striate.configuration.ranges import ranges
 from striate.errors import nearest
 
 NAMESPACES = (
@@ -130,6 +131,7 @@ def parameters(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
         The annotations by name, and whether any other keyword is accepted as well.
     """
     accepted: dict[str, Any] = {}
+    forwards = True
     for function, scope in _initialisers(target):
         signature = inspect.signature(function)
         forwards = False
@@ -142,8 +144,9 @@ def parameters(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
                     name, annotation | None if _is_implicit_optional(parameter, annotation) else annotation
                 )
         if not forwards:
-            return accepted, False
-    return accepted, True
+            break
+    narrower = ranges(target)
+    return {name: narrower.get(name, annotation) for name, annotation in accepted.items()}, forwards
 
 
 def _initialisers(target: Callable[..., Any]) -> list[tuple[Callable[..., Any], dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """From a pack to batches: one read a batch, chance from keys, and a loader that goes on in the middle of an epoch."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -83,7 +84,8 @@ class ResumableLoader(DataLoader[Batch]):
 
     def __init__(self, dataset: BatchDataset, sampler: BatchSampler, **options: Any):
         self._handed_out = 0
-        super().__init__(dataset, batch_size=None, sampler=sampler, **options)
+        initialise = _leave_signals_to_the_parent if options.get("num_workers") else None
+        super().__init__(dataset, batch_size=None, sampler=sampler, worker_init_fn=initialise, **options)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self._handed_out = self.sampler.start_batch  # type: ignore[attr-defined]
@@ -101,3 +103,9 @@ class ResumableLoader(DataLoader[Batch]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Lets the next epoch begin where the saved one stood; used up once."""
         self.sampler.start_batch = state["batches"]  # type: ignore[attr-defined]
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """A stop that is sent to the whole group is answered by the training process, which still needs its batches."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)

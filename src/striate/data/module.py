@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
+from annotated_types import Ge, Gt, Le
 
 from striate.data.augmentation import Augmentation
 from striate.data.loading import Batch, BatchDataset, ResumableLoader
@@ -55,12 +57,12 @@ class ImageDataModule(pl.LightningDataModule):
         source: Source | None = None,
         prepare: Preparation | None = None,
         root: str | None = None,
-        input_size: int | None = None,
-        crop_fraction: float = 0.875,
-        batch_size: int = 64,
-        num_workers: int | str = "auto",
+        input_size: Annotated[int, Ge(1)] | None = None,
+        crop_fraction: Annotated[float, Gt(0), Le(1)] = 0.875,
+        batch_size: Annotated[int, Ge(1)] = 64,
+        num_workers: Annotated[int, Ge(0)] | Literal["auto"] = "auto",
         classes: Sequence[str | int] | None = None,
-        samples_per_class: int | None = None,
+        samples_per_class: Annotated[int, Ge(1)] | None = None,
         one_batch: bool = False,
         augmentation: Augmentation | None = None,
         seed: int = 0,
@@ -71,18 +73,11 @@ class ImageDataModule(pl.LightningDataModule):
             raise ConfigurationError(
                 "data.name and data.root are both missing", do="say where the pictures are: data.root=PATH"
             )
-        _require("data.batch_size", batch_size, batch_size >= 1, "at least 1")
-        _require(
-            "data.samples_per_class", samples_per_class, (samples_per_class or 1) >= 1, "at least 1, or null for all"
-        )
-        _require(
-            "data.num_workers",
-            num_workers,
-            num_workers == "auto" or (isinstance(num_workers, int) and num_workers >= 0),
-            "auto, or 0 or more",
-        )
-        _require("data.crop_fraction", crop_fraction, 0 < crop_fraction <= 1, "above 0 and at most 1")
         self.name: str = name or Path(str(root)).expanduser().resolve().name.split(".")[0]
+        if Path(self.name).name != self.name or self.name == "..":
+            raise ConfigurationError(
+                f"data.name={self.name} is not the name of one folder", nearest=f"data.name={Path(self.name).name}"
+            )
         self.folder = Path(prepared_dir) / self.name
         self.source, self.preparation = source, prepare
         self.input_size, self.crop_fraction = input_size, crop_fraction
@@ -97,8 +92,11 @@ class ImageDataModule(pl.LightningDataModule):
         self._position: dict[str, int] | None = None
 
     # Lightning's hook, on one process only.
-    def prepare_data(self) -> None:
-        """Makes the pack if it is missing, from raw data that are restored first if they are pinned."""
+    def prepare_data(self, *, only_missing: bool = False) -> None:
+        """Makes the pack if it is missing, from raw data that are restored first if they are pinned.
+
+        A pack that was made with other options is made anew, unless `only_missing`.
+        """
         if self._prepared:
             return
         self._prepared = True
@@ -107,7 +105,7 @@ class ImageDataModule(pl.LightningDataModule):
             if there:
                 return
             raise DataError(f"there is no prepared set in {self.folder}", do=f"python src/prepare.py data={self.name}")
-        if there and self.source.missing() is not None:
+        if there and (only_missing or self.source.missing() is not None):
             return  # the pack is whole without the raw data
         if not there:
             say(f"{shown(self.folder)} is not there yet: preparing {self.name} first")
@@ -115,10 +113,15 @@ class ImageDataModule(pl.LightningDataModule):
         # Costs a listing of the raw files when nothing has changed; a changed option of `prepare` makes the pack anew.
         prepare(self.name, self.source, self.preparation, self.folder, quiet=there)
 
+    @cached_property
+    def whole(self) -> Meta:
+        """The passport of the whole set, as it was when first asked for: a set may be prepared anew under a run."""
+        return Meta.load(self.folder)
+
     @property
     def meta(self) -> Meta:
         """The passport of what the network learns from: of the set, or of the chosen classes."""
-        whole = Meta.load(self.folder)
+        whole = self.whole
         if self.classes is None:
             return whole
         for chosen in self.classes:
@@ -137,12 +140,12 @@ class ImageDataModule(pl.LightningDataModule):
     @property
     def preprocessing(self) -> Preprocessing:
         """What evaluation does to a picture."""
-        return Preprocessing.of(Meta.load(self.folder), self.input_size, self.crop_fraction)
+        return Preprocessing.of(self.whole, self.input_size, self.crop_fraction)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of what the network sees."""
-        meta = Meta.load(self.folder)
+        meta = self.whole
         if meta.pack == "array":
             assert meta.image_size is not None
             return (meta.channels, *meta.image_size)
@@ -167,7 +170,11 @@ class ImageDataModule(pl.LightningDataModule):
         return self._datasets[split]
 
     def _open(self, split: str) -> BatchDataset:
-        whole, meta, pack = Meta.load(self.folder), self.meta, open_pack(self.folder, split)
+        whole, meta, pack = self.whole, self.meta, open_pack(self.folder, split)
+        if Meta.load(self.folder).hash != whole.hash:
+            raise DataError(
+                f"{shown(self.folder)} was prepared anew while this run was using it", do="start the run again"
+            )
         new_label = np.full(whole.num_classes, -1, np.int64)
         for label, name in enumerate(meta.classes):
             new_label[whole.classes.index(name)] = label
@@ -203,10 +210,13 @@ class ImageDataModule(pl.LightningDataModule):
     def _loader(self, split: str, train: bool) -> ResumableLoader:
         dataset, (rank, world_size) = self.dataset(split), self._parts()
         if train:
-            _require(
-                "data.batch_size", self.batch_size, self.batch_size % (world_size * self.accumulate) == 0,
-                f"a multiple of devices × trainer.accumulate_grad_batches = {world_size * self.accumulate}",
-            )  # fmt: skip
+            multiple = world_size * self.accumulate
+            if self.batch_size % multiple:
+                raise ConfigurationError(
+                    f"data.batch_size={self.batch_size} is not valid",
+                    nearest=f"data.batch_size={max(1, round(self.batch_size / multiple)) * multiple}",
+                    do=f"a multiple of devices × trainer.accumulate_grad_batches = {multiple}",
+                )
             if len(dataset) < self.batch_size:
                 raise DataError(
                     f"{self.name} has {len(dataset)} training samples, fewer than a batch of {self.batch_size}",
@@ -234,7 +244,7 @@ class ImageDataModule(pl.LightningDataModule):
     def _workers(self) -> int:
         if self.num_workers != "auto":
             return int(self.num_workers)
-        if Meta.load(self.folder).pack == "array":
+        if self.whole.pack == "array":
             return 0  # reading a whole batch costs less than sending it from another process
         return min(8, len(os.sched_getaffinity(0)) // self._parts()[1])
 
@@ -248,7 +258,12 @@ class ImageDataModule(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """The position in the epoch, for a checkpoint."""
-        return {} if self._train_loader is None else self._train_loader.state_dict()
+        if self._train_loader is None or self.trainer is None:
+            return {}
+        loop = self.trainer.fit_loop.epoch_loop
+        # An epoch may end before its loader does: limit_train_batches, max_time.
+        ended = loop._num_ready_batches_reached() or self.trainer.should_stop
+        return {"batches": 0} if ended else self._train_loader.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Lets the next training epoch begin there."""
@@ -268,8 +283,3 @@ class ImageDataModule(pl.LightningDataModule):
             return batch
         images, targets = (tensor.to(device, non_blocking=True) for tensor in batch[:2])
         return Batch(images, targets, batch.indices)
-
-
-def _require(key: str, value: Any, holds: bool, valid: str) -> None:
-    if not holds:
-        raise ConfigurationError(f"{key}={value} is not valid", nearest=valid)

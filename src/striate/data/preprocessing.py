@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,12 @@ class Preprocessing:
 
         It runs on the device that holds `images`: a batch travels as bytes, a quarter of its size in floats.
         """
-        mean = torch.tensor(self.mean, dtype=dtype, device=images.device).mul_(255)
-        scale = torch.tensor(self.std, dtype=dtype, device=images.device).mul_(255).reciprocal_()
+        mean, scale = _levels(self.mean, self.std, dtype, images.device)
         return images.to(dtype).sub_(mean).mul_(scale).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+def _levels(mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Any:
+    """Mean and one over the deviation in grey levels; kept on the device, since a copy there would wait for it."""
+    levels = torch.tensor([mean, std], dtype=torch.float64).mul_(255)
+    return levels[0].to(device, dtype), levels[1].reciprocal().to(device, dtype)

@@ -7,7 +7,7 @@ from pathlib import Path
 from striate.evaluation.figures import learning_curves
 from striate.evaluation.metrics import wilson_interval
 from striate.messages import say, shown
-from striate.runs import Run, environment
+from striate.runs import Run
 from striate.storage import CHECKSUM_SUFFIX, storage_errors, write_json
 
 
@@ -19,7 +19,7 @@ def conclude(
     test_samples: int,
     output_dir: str | None,
 ) -> None:
-    """Writes `metrics.json`, `environment.json` and `learning_curves.png`, publishes, and says what is worth opening.
+    """Writes `metrics.json` and `learning_curves.png`, publishes, and says what is worth opening.
 
     Args:
         run: the run that has finished.
@@ -33,7 +33,6 @@ def conclude(
     if rows:
         learning_curves(rows, folder / "learning_curves.png")
     write_json(folder / "metrics.json", dict(metrics))
-    write_json(folder / "environment.json", environment())
     names = ["history.csv", "learning_curves.png", "metrics.json"]
     if output_dir is not None and model is not None:
         side = Path(f"{model}{CHECKSUM_SUFFIX}")

@@ -31,9 +31,9 @@ def open_data(config: Mapping[str, Any], record: Mapping[str, Any]) -> ImageData
     node = config["data"] or _relocated(_own_node(own), own["paths"], config["paths"])
     shared = {key: own["data"].get(key) for key in ("input_size", "crop_fraction") if own["data"].get(key) is not None}
     given = {key: config[key] for key in ("batch_size", "num_workers") if config[key] is not None}
-    datamodule = build({**node, **shared, **given}, augmentation=None, seed=own["seed"])
+    datamodule = build({**node, **shared, **given}, "data", augmentation=None, seed=own["seed"])
     if is_main_process():
-        datamodule.prepare_data()
+        datamodule.prepare_data(only_missing=True)
     _require_fitting(Meta.from_dict(record["meta"]), record, datamodule, config["allow_other_data"])
     return datamodule
 

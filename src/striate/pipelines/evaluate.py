@@ -21,6 +21,7 @@ from striate.errors import ConfigurationError
 from striate.evaluation.report import Predictions, begin_report, write_report
 from striate.messages import calm_libraries, is_main_process, say, shown
 from striate.pipelines.checkpoint_data import open_data
+from striate.pipelines.devices import require_devices
 from striate.storage import sha256_of
 from striate.tasks.classification import ClassificationTask
 from striate.tasks.loading import load_task
@@ -39,6 +40,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     calm_libraries()
     config = plain(cfg)
+    require_devices(config["trainer"])
     path = runs.resolve_checkpoint(config["ckpt_path"], Path(config["paths"]["runs_dir"]))
     task, record = load_task(path)
     say(f"Checkpoint: {shown(path)}")
@@ -90,8 +92,9 @@ def test(
         task.network.to(memory_format=torch.channels_last)
     try:
         trainer: pl.Trainer = build(
-            node, callbacks=[keep, *bar], logger=False, enable_checkpointing=False, deterministic=own["deterministic"]
-        )
+            node, "trainer", callbacks=[keep, *bar], logger=False, enable_checkpointing=False,
+            deterministic=own["deterministic"],
+        )  # fmt: skip
         trainer.test(task, datamodule=data, verbose=False)
     except MisconfigurationException as error:
         message = f"trainer: {' '.join(str(error).split())}"

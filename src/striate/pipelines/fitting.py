@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from striate import runs
-from striate.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
+from striate.callbacks.checkpointing import Checkpointing
 from striate.callbacks.history import History
 from striate.callbacks.tracking import close
-from striate.configuration import build
+from striate.configuration import build, masked
 from striate.data.module import ImageDataModule
 from striate.evaluation.conclusion import conclude
 from striate.messages import is_main_process, say
@@ -28,16 +29,16 @@ def carry_out(
     history = next(callback for callback in callbacks if isinstance(callback, History))
     checkpointing.folder, history.path = start.run.checkpoints, start.run.folder / "history.csv"
     trainer: pl.Trainer = build(
-        config["trainer"],
+        {**config["trainer"], "sync_batchnorm": synchronised(config)},
         "trainer",
         callbacks=callbacks,
         logger=build_loggers(config, start.run) or False,
-        plugins=[DurableCheckpointIO()],
+        plugins=[checkpointing.io],
         deterministic=config["deterministic"],
         default_root_dir=str(start.run.folder),
     )
     for logger in trainer.loggers:
-        logger.log_hyperparams(dict(runs.flatten(config)))
+        logger.log_hyperparams(dict(runs.flatten(masked(config))))
     succeeded = False
     try:
         trainer.fit(task, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
@@ -46,6 +47,15 @@ def carry_out(
     finally:
         close(trainer.loggers, succeeded)
     return figures
+
+
+def synchronised(config: Mapping[str, Any]) -> bool:
+    """Whether batch norm shares its statistics, which PyTorch does between GPUs only."""
+    wanted = config["trainer"]["sync_batchnorm"]
+    possible = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
+    if wanted and not possible:
+        say("trainer.sync_batchnorm has no effect on CPU processes: each has the statistics of its own part")
+    return wanted and possible
 
 
 def select_and_test(

@@ -13,7 +13,8 @@ from striate.configuration import build
 from striate.data.module import ImageDataModule
 from striate.errors import DataError
 from striate.models.arithmetic import TrainingMemory, count, training_memory
-from striate.tasks.building import build_task
+from striate.pipelines.devices import device_count
+from striate.tasks.building import build_task, require_picture_size
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
 
@@ -33,6 +34,7 @@ def run(config: Mapping[str, Any], datamodule: ImageDataModule) -> dict[str, flo
             do="python src/prepare.py with the same data options, then plan again",
         )
     meta, shape = datamodule.meta, datamodule.input_shape
+    require_picture_size(config["model"], meta, shape)
     with torch.device("meta"):
         network = build(config["model"], "model", num_classes=meta.num_classes, in_channels=meta.channels)
     counts, part = count(network, shape), batch_of_a_device(config, datamodule)
@@ -89,16 +91,6 @@ def described(
 def batch_of_a_device(config: Mapping[str, Any], datamodule: ImageDataModule) -> int:
     """Samples that one device computes at a time."""
     return datamodule.batch_size // (device_count(config["trainer"]) * config["trainer"]["accumulate_grad_batches"])
-
-
-def device_count(trainer: Mapping[str, Any]) -> int:
-    """How many processes a trainer configuration asks for on this machine."""
-    devices, nodes = trainer["devices"], trainer["num_nodes"]
-    if isinstance(devices, list):
-        return len(devices) * nodes
-    if devices in ("auto", -1, "-1"):
-        return (torch.cuda.device_count() if trainer["accelerator"] != "cpu" else 0) * nodes or nodes
-    return int(devices) * nodes
 
 
 def fake_step(task: Any, network: torch.nn.Module, shape: tuple[int, ...], batch_size: int) -> int:

@@ -1,6 +1,7 @@
 """`python src/train.py`: from a configuration to a trained network, its figures and its pictures."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,21 @@ from omegaconf import DictConfig
 from striate import resumption, runs
 from striate.configuration import build, masked, plain
 from striate.data.module import ImageDataModule
-from striate.errors import ConfigurationError, DivergedError, InterruptedRun
+from striate.errors import (
+    ConfigurationError,
+    DataError,
+    DivergedError,
+    InterruptedRun,
+    StorageError,
+    StriateError,
+    nearest,
+)
 from striate.messages import calm_libraries, is_main_process, say, shown
 from striate.pipelines import plan, tuning
+from striate.pipelines.devices import lost_process, require_devices
 from striate.pipelines.fitting import carry_out
-from striate.storage import sha256_of, write_json
-from striate.tasks.building import build_network, build_task
+from striate.storage import require_writable, sha256_of, write_json
+from striate.tasks.building import build_network, build_task, require_picture_size
 from striate.tasks.classification import ClassificationTask
 from striate.transfer.initialization import initialise
 
@@ -32,9 +42,12 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     calm_libraries()
     config = plain(cfg)
+    require_devices(config["trainer"])
     datamodule = build_datamodule(config)
     if config["plan"]:
         return plan.run(config, datamodule)
+    if config["output_dir"] is not None:
+        require_writable(Path(config["output_dir"]))
     if is_main_process():
         datamodule.prepare_data()
     tuning.apply(config, datamodule)
@@ -47,20 +60,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
         if is_main_process():
             write_json(start.run.folder / "transfer.json", report.__dict__)
     try:
-        figures = carry_out(config, datamodule, task, start)
-    except InterruptedRun:
-        record(start.run, "interrupted")
-        raise
-    except DivergedError as error:
-        record(start.run, "diverged", reason=error.what)
-        raise
-    except MisconfigurationException as error:
-        record(start.run, "failed", reason=str(error))
-        raise ConfigurationError(f"trainer: {' '.join(str(error).split())}", do="see conf/trainer") from error
+        return carry_out(config, datamodule, task, start)
     except BaseException as error:
-        record(start.run, "failed", reason=f"{type(error).__name__}: {error}")
+        if is_main_process():
+            record_end(start.run, error, named=config["run_dir"] is not None)
+        if isinstance(error, MisconfigurationException):
+            raise ConfigurationError(f"trainer: {' '.join(str(error).split())}", do="see conf/trainer") from error
+        if (lost := lost_process(error)) is not None:
+            raise lost from error
         raise
-    return figures
 
 
 def build_datamodule(config: Mapping[str, Any]) -> ImageDataModule:
@@ -78,9 +86,11 @@ def build_datamodule(config: Mapping[str, Any]) -> ImageDataModule:
 def assemble(config: Mapping[str, Any], datamodule: ImageDataModule) -> tuple[ClassificationTask, dict[str, str], Any]:
     """The task with its first weights, the hashes that name the computation, and the report of a transfer."""
     meta, code = datamodule.meta, runs.code_version()
+    require_picture_size(config["model"], meta, datamodule.input_shape)
     network = build_network(config["model"], meta, config["seed"])
     path = config["init"].get("path")
-    source = None if path is None else runs.resolve_checkpoint(path, Path(config["paths"]["runs_dir"]))
+    runs_dir = Path(config["paths"]["runs_dir"])
+    source = None if path is None else runs.resolve_checkpoint(path, runs_dir, key="init.path", finished=True)
     report = initialise(network, config["init"], source, meta.classes)
     if config["channels_last"]:
         network.to(memory_format=torch.channels_last)
@@ -89,11 +99,43 @@ def assemble(config: Mapping[str, Any], datamodule: ImageDataModule) -> tuple[Cl
     task = build_task(
         config, network, meta, datamodule.preprocessing, class_counts=datamodule.class_counts(), code=code
     )
+    require_measured(config, task)
+    for split in {"val", "test"} & meta.counts.keys():
+        datamodule.dataset(split)  # opened now: the set may be prepared anew before they are read
     weights = "" if source is None else sha256_of(source)
     return task, {"data": meta.hash, "code": str(code["hash"]), "weights": weights}, report
 
 
-def record(run: runs.Run, status: str, **facts: Any) -> None:
-    """Notes how a run ended; the main process writes."""
-    if is_main_process():
-        run.record(status, **facts)
+def require_measured(config: Mapping[str, Any], task: ClassificationTask) -> None:
+    """Refuses to select or schedule by a figure that no epoch will have.
+
+    Raises:
+        ConfigurationError: the figure, and those that there are.
+    """
+    names = task.metric_names()
+    watchers = {
+        "scheduler": config["scheduler"],
+        **{f"callbacks.{key}": node for key, node in config["callbacks"].items()},
+    }
+    wanted = {"monitor.metric": config["monitor"]["metric"]}
+    wanted |= {f"{key}.monitor": node["monitor"] for key, node in watchers.items() if node and "monitor" in node}
+    for key, name in wanted.items():
+        if name not in names:
+            raise ConfigurationError(
+                f"{key}={name} is not measured", nearest=nearest(name, names), do=f"choose among {', '.join(names)}"
+            )
+
+
+def record_end(run: runs.Run, error: BaseException, *, named: bool) -> None:
+    """Notes why a run ended; a directory in which nothing was begun is taken back, unless a person `named` it."""
+    keyboard = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+    stopped = keyboard or isinstance(error, InterruptedRun)
+    refused = keyboard or isinstance(error, ConfigurationError | DataError | MisconfigurationException)
+    if refused and not named and run.is_empty():
+        run.discard()
+        return
+    status = "interrupted" if stopped else "diverged" if isinstance(error, DivergedError) else "failed"
+    reason = error.what if isinstance(error, StriateError) else f"{type(error).__name__}: {error}"
+    with suppress(StorageError):  # the disk may be what failed
+        run.record(status, **({} if stopped else {"reason": reason}))
+    run.release()

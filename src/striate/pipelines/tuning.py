@@ -13,7 +13,8 @@ from striate.errors import ConfigurationError
 from striate.messages import say
 from striate.models.arithmetic import training_memory
 from striate.optim.groups import parameter_groups
-from striate.pipelines.plan import device_count, free_memory
+from striate.pipelines.devices import device_count
+from striate.pipelines.plan import free_memory
 from striate.tasks.building import build_network, build_task
 
 _LARGEST_BATCH = 4096

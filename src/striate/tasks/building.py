@@ -9,6 +9,7 @@ from torch import nn
 from striate.configuration import build, masked
 from striate.data.meta import Meta
 from striate.data.preprocessing import Preprocessing
+from striate.errors import ConfigurationError
 from striate.tasks.classification import ClassificationTask
 
 FORMAT = 1
@@ -18,6 +19,26 @@ def build_network(model: Mapping[str, Any], meta: Meta, seed: int) -> nn.Module:
     """The network of a configuration for these data, with weights that only the seed decides."""
     torch.manual_seed(seed)
     return build(model, "model", num_classes=meta.num_classes, in_channels=meta.channels)
+
+
+@torch.no_grad()
+def require_picture_size(model: Mapping[str, Any], meta: Meta, shape: tuple[int, int, int]) -> None:
+    """Lets a network without memory see a picture without content, before anything is made or written.
+
+    Raises:
+        ConfigurationError: the network does not take pictures of this shape (channels, height, width).
+    """
+    with torch.device("meta"):
+        network = build(model, "model", num_classes=meta.num_classes, in_channels=meta.channels)
+        try:
+            network.eval()(torch.empty(1, *shape))
+        except (ValueError, RuntimeError) as error:
+            key = "data.prepare.image_size" if meta.pack == "array" else "data.input_size"
+            raise ConfigurationError(
+                f"{type(network).__name__} does not take the {shape[1]}×{shape[2]} pictures of {meta.name}: "
+                f"{' '.join(str(error).split())[:300]}",
+                do=f"bring them to another size: {key}=SIDE",
+            ) from error
 
 
 def build_task(

@@ -1,7 +1,7 @@
 """The LightningModule of classification: network + loss + tallies, for any network of the family."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import lightning.pytorch as pl
 import numpy as np
@@ -62,6 +62,12 @@ class ClassificationTask(pl.LightningModule):
         self._plateau_metric = ""
         self._plateau_state: dict[str, Any] | None = None
 
+    def metric_names(self) -> list[str]:
+        """The figures of each epoch, of which one selects the best."""
+        tally = ClassificationTally(self.num_classes)
+        tally.update(torch.zeros(1, self.num_classes), torch.zeros(1, dtype=torch.int64), torch.zeros(1), torch.ones(1))
+        return ["train/error_micro", "train/loss", *(f"val/{name}" for name in tally.compute())]
+
     def classify(self, images: Tensor) -> Tensor:
         """(N, H, W, C) uint8 pictures to logits (N, K)."""
         dtype = next(self.network.parameters()).dtype
@@ -90,7 +96,14 @@ class ClassificationTask(pl.LightningModule):
     def on_train_start(self) -> None:
         """Takes up the plateau schedule of a resumed run."""
         if self._plateau is not None and self._plateau_state is not None:
-            self._plateau.load_state_dict(self._plateau_state)
+            self._plateau.load_state_dict({**self._plateau.state_dict(), **self._plateau_state})
+
+    def train(self, mode: bool = True) -> Self:
+        """Also keeps frozen stages in evaluation mode after SyncBatchNorm has replaced their norms by new ones."""
+        super().train(mode)
+        for stage in getattr(self.network, "frozen_stages", ()):
+            self.network.get_submodule(stage).eval()
+        return self
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Makes the randomness of a step a function of its place, whatever ran before and on which machine."""
@@ -116,7 +129,7 @@ class ClassificationTask(pl.LightningModule):
         self._train_sums = torch.zeros(4, dtype=torch.float64)
         if samples:
             self._log({"train/loss": loss / max(weight, 1e-12), "train/error_micro": errors / samples})
-        if self._plateau is not None:
+        if self._plateau is not None and (self.current_epoch + 1) % (self.trainer.check_val_every_n_epoch or 1) == 0:
             value = self.trainer.callback_metrics.get(self._plateau_metric)
             if value is not None:
                 self._plateau.step(float(value))
@@ -170,11 +183,10 @@ class ClassificationTask(pl.LightningModule):
         checkpoint["striate"] = self.record
         checkpoint["striate_sums"] = self._summed(self._train_sums.to(self.device, copy=True)).cpu()
         if self._plateau is not None:
-            checkpoint["striate_plateau"] = {
-                key: value
-                for key, value in self._plateau.state_dict().items()
-                if isinstance(value, int | float | str | list)
-            }
+            state = self._plateau.state_dict()
+            # What it has seen; how it judges that is the configuration's to say.
+            seen = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
+            checkpoint["striate_plateau"] = {key: state[key] for key in seen}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on with the sums of the epoch; one process carries them."""

@@ -1,6 +1,6 @@
 """A task out of a checkpoint file alone. The file may come from a stranger: nothing in it is run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from striate.tasks.classification import ClassificationTask
 
 # Where the network of a file may come from; the rest of its configuration is not built, or checked as anybody's is.
 _NETWORKS = ("striate.models", "torch.nn")
+_SHOWN = 12  # classes that a message names
 
 
 def read_record(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -102,8 +103,14 @@ def require_same_classes(record: Mapping[str, Any], meta: Meta) -> None:
             do=f"prepare the data with data.prepare.channels={own.channels}",
         )
     if tuple(own.classes) != tuple(meta.classes):
+        subset = set(own.classes) < set(meta.classes) and len(own.classes) <= _SHOWN
         raise ConfigurationError(
-            f"the checkpoint knows {own.num_classes} classes ({', '.join(own.classes[:5])} …), "
-            f"{meta.name} has {meta.num_classes} ({', '.join(meta.classes[:5])} …)",
+            f"the checkpoint knows {own.num_classes} classes ({_first(own.classes)}), "
+            f"{meta.name} has {meta.num_classes} ({_first(meta.classes)})",
+            nearest=f"data.classes=[{','.join(own.classes)}]" if subset else None,
             do="to train a new head for them: python src/train.py init=checkpoint init.path=CHECKPOINT data=…",
         )
+
+
+def _first(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:5]) + (" …" if len(classes) > 5 else "")

@@ -36,6 +36,7 @@ def freeze(network: nn.Module, stages: Sequence[str]) -> list[str]:
             # An instance attribute, so that Lightning's and everybody's .train() meets it too.
             module.train = _stay_in_eval.__get__(module)
         modules[stage].eval()
+    network.frozen_stages = tuple(stages)  # type: ignore[assignment]
     return [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
 
 

@@ -15,6 +15,8 @@ from striate.storage import load_checkpoint
 from striate.tasks.loading import network_weights, read_record
 from striate.transfer.freezing import freeze
 
+_NAMED = 4  # layers that a message names
+
 
 @dataclass
 class TransferReport:
@@ -107,8 +109,11 @@ def load_weights(
                 name if excluded(name) else f"{name} is only in the file"
             )
     if uncovered:
+        layers = list(dict.fromkeys(said.split()[0].rpartition(".")[0] for said in uncovered))
+        named = ",".join(f"'{layer}.*'" for layer in layers) if len(layers) <= _NAMED else "PATTERN"
         raise ConfigurationError(
             f"{source} does not fit the network: {len(uncovered)} tensors, first: {uncovered[0]}",
-            do="use the same model as the checkpoint (python src/evaluate.py names it), or init.exclude=[PATTERN]",
+            do="use model and data.prepare.channels of the checkpoint, or leave out what differs: "
+            f'"init.exclude=[{named}]"',
         )
     return report
