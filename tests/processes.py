@@ -53,6 +53,8 @@ def _train(overrides, kill, output):
     stream = os.open(output, os.O_WRONLY | os.O_APPEND)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
+    # Data workers as in a command of its own: forked, not from a fork server of their own.
+    multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
     os.environ.pop("STRIATE_RUN", None)
     if kill is not None:
