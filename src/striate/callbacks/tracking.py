@@ -1,6 +1,7 @@
 """Loggers beside `history.csv`: mirrors that may fail at any time without stopping or delaying a run."""
 
 import base64
+import hashlib
 import json
 import netrc
 import os
@@ -68,7 +69,7 @@ def wandb_logger(
         group: groups the runs of a sweep or of several seeds.
         tags: labels.
         mode: "auto", "online" or "offline"; WANDB_MODE wins over "auto".
-        run_id: the id of the run that goes on; None for a new one.
+        run_id: W&B's name of the run; by default it follows from the run directory, so that a resumed run goes on as one.
 
     Raises:
         ConfigurationError: no such mode.
@@ -83,9 +84,13 @@ def wandb_logger(
         print(f"W&B: {fault}; the run is logged offline", flush=True)
         offline = True
     os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    if wandb.run is not None:  # of an earlier job of this process that could not end it; W&B would go on with it
+        wandb.finish(exit_code=1)
     common: dict[str, Any] = {
         "name": name, "save_dir": run_dir, "project": project, "entity": entity, "group": group, "tags": list(tags),
-        "id": run_id, "resume": "allow", "log_model": False, "settings": {"init_timeout": _START},
+        "id": run_id or _id_of(run_dir), "resume": "allow", "log_model": False, "settings": {"init_timeout": _START},
     }  # fmt: skip
     if not offline:
         logger = WandbMirror(offline=False, **common)
@@ -107,6 +112,10 @@ def close(loggers: Sequence[Logger], succeeded: bool) -> None:
     """Ends the runs of the loggers with their true state, so that the next job of a process begins a new one."""
     for logger in loggers:
         logger.finalize("success" if succeeded else "failed")
+
+
+def _id_of(run_dir: str) -> str:
+    return hashlib.sha256(Path(run_dir).name.encode()).hexdigest()[:8]
 
 
 def one_line(error: Exception) -> str:
