@@ -69,7 +69,7 @@ def wandb_logger(
         group: groups the runs of a sweep or of several seeds.
         tags: labels.
         mode: "auto", "online" or "offline"; WANDB_MODE wins over "auto".
-        run_id: W&B's name of the run; by default it follows from the run directory, so that a resumed run goes on as one.
+        run_id: W&B's name of the run; by default from the run directory, so that a resumed run goes on as one.
 
     Raises:
         ConfigurationError: no such mode.
