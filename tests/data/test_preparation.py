@@ -281,7 +281,7 @@ def test_impossible_options_are_refused(options):
 
 def test_no_permission_and_no_space(raw, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError, match="a parent of it is a file"):
+    with pytest.raises(StorageError, match="it is a file"):
         make(raw, tmp_path / "file" / "set")
     import errno
 
