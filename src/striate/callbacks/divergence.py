@@ -1,5 +1,6 @@
 """Stops a run that leaves the finite numbers before the update that would spoil its weights."""
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -30,13 +31,14 @@ class DivergenceGuard(pl.Callback):
         Raises:
             DivergedError: it is not finite, on this process or another.
         """
-        bad = not bool(torch.isfinite(loss))
+        value = loss.item()
+        bad = not math.isfinite(value)
+        names = self._names(trainer) if bad else []
         if trainer.world_size > 1:
             bad = trainer.strategy.reduce_boolean_decision(bad, all=False)
         if not bad:
             return
-        names = self._names(trainer) if not bool(torch.isfinite(loss)) else []
-        value, names = self._guilty(trainer, float(loss.detach()), names)
+        value, names = self._guilty(trainer, value, names)
         rates = sorted({f"{group['lr']:.3g}" for group in trainer.optimizers[0].param_groups})
         raise DivergedError(
             f"the loss is {value} at step {trainer.global_step} in epoch {trainer.current_epoch + 1} "

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from striate.data.augmentation import Augmentation
 from striate.data.pack import Pack
 from striate.data.preprocessing import Preprocessing
 from striate.data.sampling import BatchSampler, keys
+
+BULK_BYTES = 1 << 20  # half the cache of a core
 
 
 class Batch(NamedTuple):
@@ -89,9 +92,24 @@ class ResumableLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self._handed_out = self.sampler.start_batch  # type: ignore[attr-defined]
-        for batch in super().__iter__():
+        direct = self.num_workers == 0 and not self.pin_memory
+        for batch in self._in_bulk() if direct else super().__iter__():
             self._handed_out += 1
             yield batch
+
+    def _in_bulk(self) -> Iterator[Batch]:
+        """Several batches at a time, where they are so small that the calls cost more than the work."""
+        requests, at_once = iter(self.sampler), 1  # the first batch tells how large they are
+        while group := list(islice(requests, at_once)):
+            if len(group) == 1:
+                batch = self.dataset[group[0]]
+                at_once = min(max(BULK_BYTES // max(batch.images.nbytes, 1), 1), 64)
+                yield batch
+                continue
+            epochs, indices = zip(*group, strict=True)
+            bulk = self.dataset[epochs[0], np.concatenate(indices)]
+            lengths = [len(part) for part in indices]
+            yield from map(Batch, *(tensor.split(lengths) for tensor in bulk))
 
     def __len__(self) -> int:
         return len(self.sampler)  # type: ignore[arg-type]

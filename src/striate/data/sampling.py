@@ -38,6 +38,14 @@ def _mix_word(word: int) -> int:
     return word ^ word >> 31
 
 
+def hashed(*place: int) -> int:
+    """One 64-bit number for a place given by integers in their order: a seed for what only takes seeds."""
+    word = 0
+    for value in place:
+        word = _mix_word(word + value + GOLDEN)
+    return word
+
+
 def keys(seed: int, epoch: int, indices: ArrayLike) -> Keys:
     """One 64-bit key per sample, from which all its random numbers of this epoch follow.
 

@@ -54,6 +54,8 @@ class Loss(nn.Module, ABC):
 
     def reduce(self, losses: Tensor, targets: Tensor) -> Tensor:
         """The mean: sum of the losses over the sum of the samples' weights; 0 with a gradient of 0 for no samples."""
+        if self.weight is None:
+            return losses.mean() if len(losses) else losses.sum()
         total = self.sample_weights(targets).sum()
         return losses.sum() / torch.where(total > 0, total, 1.0).to(losses.dtype)
 

@@ -7,7 +7,6 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from striate import runs
 from striate.callbacks.collecting import Collector
+from striate.callbacks.progress import ProgressBar
 from striate.configuration import build, plain
 from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError
@@ -87,7 +87,7 @@ def test(
     if node.get("limit_test_batches") is not None:
         raise ConfigurationError("trainer.limit_test_batches: an evaluation counts every sample", do="leave it null")
     node["precision"] = node["precision"] or own["trainer"]["precision"]
-    bar = [TQDMProgressBar(leave=False)] if node["enable_progress_bar"] else []
+    bar = [ProgressBar()] if node["enable_progress_bar"] else []
     if own["channels_last"]:
         task.network.to(memory_format=torch.channels_last)
     try:

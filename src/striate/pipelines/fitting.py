@@ -1,10 +1,12 @@
 """The part of a training in which the Trainer works: fit, take the best weights, test once, conclude."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from striate import runs
 from striate.callbacks.checkpointing import Checkpointing
@@ -19,6 +21,16 @@ from striate.storage import load_checkpoint
 from striate.tasks.classification import ClassificationTask
 
 
+class Unprofiled(PassThroughProfiler):
+    """Measures nothing, at no price: the original makes a generator for each of the forty hooks of a step."""
+
+    _nothing = nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        """A context that does nothing."""
+        return self._nothing
+
+
 def carry_out(
     config: Mapping[str, Any], datamodule: ImageDataModule, task: ClassificationTask, start: Start
 ) -> dict[str, float]:
@@ -28,10 +40,14 @@ def carry_out(
     checkpointing = next(callback for callback in callbacks if isinstance(callback, Checkpointing))
     history = next(callback for callback in callbacks if isinstance(callback, History))
     checkpointing.folder, history.path = start.run.checkpoints, start.run.folder / "history.csv"
+    # PyTorch would write NaN into each new tensor before its contents, lest somebody reads what nobody wrote.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    profiler = {} if config["trainer"]["profiler"] else {"profiler": Unprofiled()}
     trainer: pl.Trainer = build(
         {**config["trainer"], "sync_batchnorm": synchronised(config)},
         "trainer",
         callbacks=callbacks,
+        **profiler,
         logger=build_loggers(config, start.run) or False,
         plugins=[checkpointing.io],
         deterministic=config["deterministic"],

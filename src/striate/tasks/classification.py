@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -12,12 +11,15 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from striate.data.loading import Batch
 from striate.data.preprocessing import Preprocessing
+from striate.data.sampling import hashed
 from striate.evaluation.tally import ClassificationTally
 from striate.optim.groups import parameter_groups
 from striate.optim.losses import Loss
 
 # Keeps the draws of dropout apart from those of the data path, which hash the same seed.
 _STEP_TAG = 0x57E9
+# Steps whose figures are summed at once: one after another, small operations find the caches warm.
+_COUNTED_AT_ONCE = 16
 
 
 class ClassificationTask(pl.LightningModule):
@@ -55,12 +57,21 @@ class ClassificationTask(pl.LightningModule):
         self.seed, self.decay_depthwise = seed, decay_depthwise
         self.record = dict(record or {})
         self.tally = ClassificationTally(num_classes)
-        # Samples, their weights, their losses and errors in the running epoch: summed where the batches are, read once
-        # an epoch. No buffer: DDP would overwrite it with the main process's before every step.
+        # Samples, their weights, losses and errors in the running epoch: summed where the batches are, read once an
+        # epoch. No buffer: DDP would overwrite it with the main process's before every step.
         self._train_sums = torch.zeros(4, dtype=torch.float64)
+        self._uncounted: list[tuple[Tensor, Tensor, Tensor]] = []  # logits, targets, losses
         self._plateau: ReduceLROnPlateau | None = None
         self._plateau_metric = ""
         self._plateau_state: dict[str, Any] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the hook that runs in an attribute, forty times a step; a module's own way asks each time
+        whether the value is a parameter, and takes twenty times as long."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def metric_names(self) -> list[str]:
         """The figures of each epoch, of which one selects the best."""
@@ -107,25 +118,39 @@ class ClassificationTask(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Makes the randomness of a step a function of its place, whatever ran before and on which machine."""
-        place = [self.seed, self.current_epoch, batch_idx, self.global_rank, _STEP_TAG]
-        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]) >> 1)
+        _seed(self.device, hashed(_STEP_TAG, self.seed, self.current_epoch, batch_idx, self.global_rank) >> 1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One part of a global batch; the mean loss."""
         logits = self.classify(batch.images)
-        each, weights = self.loss(logits, batch.targets), self.loss.sample_weights(batch.targets)
-        with torch.no_grad():
-            errors = (logits.argmax(dim=1) != batch.targets).sum()
-            sums = (torch.ones_like(weights).sum(), weights.sum(), each.sum(), errors)
-            self._train_sums = self._train_sums.to(each.device) + torch.stack([value.double() for value in sums])
+        each = self.loss(logits, batch.targets)
+        self._uncounted.append((logits.detach(), batch.targets, each.detach()))
+        if len(self._uncounted) == _COUNTED_AT_ONCE:
+            self._count()
         if self.loss.weight is None or self.trainer.world_size == 1:
             return self.loss.reduce(each, batch.targets)
         # The gradient is averaged over processes, whose parts of the batch weigh differently.
-        return each.sum() / self._summed(weights.sum()) * self.trainer.world_size
+        total = self._summed(self.loss.sample_weights(batch.targets).sum())
+        return each.sum() / total * self.trainer.world_size
+
+    @torch.no_grad()
+    def _count(self) -> None:
+        # Step by step, so that the sums have the same bits wherever a checkpoint cuts the row.
+        for logits, targets, each in self._uncounted:
+            errors, weights = logits.argmax(dim=1) != targets, self.loss.sample_weights(targets)
+            figures = (torch.ones_like(weights), weights, each, errors)
+            sums = torch.stack([figure.sum(dtype=torch.float64) for figure in figures])
+            self._train_sums = self._train_sums.to(each.device) + sums
+        self._uncounted.clear()
+
+    def _epoch_sums(self) -> Tensor:
+        """Samples, weights, losses and errors of the running epoch over all processes, (4,) float64."""
+        self._count()
+        return self._summed(self._train_sums.to(self.device, copy=True))
 
     def on_train_epoch_end(self) -> None:
         """Training loss and error of the epoch, as met while training (with augmentation and dropout)."""
-        samples, weight, loss, errors = self._summed(self._train_sums.to(self.device)).tolist()
+        samples, weight, loss, errors = self._epoch_sums().tolist()
         self._train_sums = torch.zeros(4, dtype=torch.float64)
         if samples:
             self._log({"train/loss": loss / max(weight, 1e-12), "train/error_micro": errors / samples})
@@ -181,7 +206,7 @@ class ClassificationTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Makes the file describe itself, and keeps the sums of an epoch that is under way."""
         checkpoint["striate"] = self.record
-        checkpoint["striate_sums"] = self._summed(self._train_sums.to(self.device, copy=True)).cpu()
+        checkpoint["striate_sums"] = self._epoch_sums().cpu()
         if self._plateau is not None:
             state = self._plateau.state_dict()
             # What it has seen; how it judges that is the configuration's to say.
@@ -194,3 +219,17 @@ class ClassificationTask(pl.LightningModule):
             sums = checkpoint["striate_sums"]
             self._train_sums = sums if self.global_rank == 0 else torch.zeros_like(sums)
         self._plateau_state = checkpoint.get("striate_plateau")
+
+
+def _seed(device: torch.device, value: int) -> None:
+    """`torch.manual_seed` for those generators alone from which a step on this device can draw.
+
+    The original also notes the call for every kind of GPU that is not there, with the stack of each call: half a
+    millisecond, and memory that grows with every step.
+    """
+    torch.default_generator.manual_seed(value)
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(value)
+    elif device.type == "mps":
+        torch.mps.manual_seed(value)
