@@ -181,3 +181,29 @@ def test_backslashes_of_windows_zips_are_slashes(tmp_path):
     zip_of(path, ("train/cat/1.png", b"x"))
     path.write_bytes(path.read_bytes().replace(b"train/cat/1.png", b"train\\cat\\1.png"))
     assert [member.name for member in list_members(path, Limits())] == ["train/cat/1.png"]
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_usual_and_rare_headers_give_what_the_standard_library_reads(tmp_path, format):
+    """Short and long names, letters of two bytes, old and odd fields: some go the quick way, some do not."""
+    names = ["a.png", "x" * 100, "y" * 90 + "/" + "z" * 60, "n" * 60 + "/é.png", "plain/b.png"]
+    with tarfile.open(tmp_path / "x.tar", "w", format=format) as archive:
+        for number, name in enumerate(names):
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime, info.uid, info.uname = number * 700, number * 1e5, number, "ü" * number
+            archive.addfile(info, io.BytesIO(bytes(info.size)))
+    with tarfile.open(tmp_path / "x.tar") as archive:
+        expected = [(info.name, info.size, info.offset_data) for info in archive]
+    found = list_members(tmp_path / "x.tar", Limits())
+    assert [(member.name, member.size, member.key) for member in found] == expected
+
+
+def test_a_header_that_fails_its_checksum_is_refused(tmp_path):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("cat/a.png"))
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1  # another name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read"):
+        list_members(path, Limits())

@@ -2,17 +2,26 @@
 
 import os
 import signal
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from striate.data import decoding
-from striate.data.decoding import Decoded, Form, Refused, decode_all, decode_content, sensible_workers
+from striate.data.decoding import Decoded, Form, Refused, decode_chunks, decode_content, sensible_workers
 from striate.data.sources.base import Unreadable
 from striate.errors import DataError
 
 PLAIN = {"image_size": None, "max_short_side": None}
 FORM = Form(3, PLAIN, 1 << 20, pixels=True, file=True)
+
+
+def decode_all(contents, form, workers, name_of):
+    """Picture by picture what comes chunk by chunk."""
+    with tempfile.TemporaryDirectory() as folder:
+        for chunk in decode_chunks(contents, form, workers, name_of, list, Path(folder)):
+            yield from chunk
 
 
 @pytest.mark.parametrize("workers", [1, 2])

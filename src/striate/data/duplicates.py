@@ -9,7 +9,7 @@ def group_equal(digests: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Groups equal pictures.
 
     Args:
-        digests: (N, 32) uint8, SHA-256 of each picture's pixels.
+        digests: (N, B) uint8, a strong hash of each picture's pixels.
         names: N different names.
 
     Returns:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from striate.data.contact_sheet import draw_contact_sheet
-from striate.data.decoding import Decoded, Refused, decode_all, sensible_workers
+from striate.data.decoding import decode_chunks, sensible_workers
 from striate.data.fingerprint import contents_hash
 from striate.data.meta import SPLITS, Meta
 from striate.data.packing import write_array_split, write_encoded_split
@@ -17,7 +18,7 @@ from striate.data.pictures import FORMAT_OF
 from striate.data.reporting import Note, show_notes, write_report
 from striate.data.selection import Candidates, Rules, select
 from striate.data.sources.base import Entry, Inventory, Source, legible
-from striate.data.spooling import Spool, Wanted
+from striate.data.spooling import Spool, Wanted, stow
 from striate.data.statistics import mean_and_std
 from striate.errors import DataError
 from striate.storage import sha256_of
@@ -73,7 +74,7 @@ def make_set(name: str, source: Source, options: Options, folder: Path, failure_
         try:
             _refuse_bad(notes, inventory, options, failure_report)
             entries = [inventory.entries[place] for place in spool.entries]
-            digests = np.frombuffer(bytes(spool.digests), np.uint8).reshape(-1, 32)
+            digests = np.frombuffer(bytes(spool.digests), np.uint8).reshape(-1, 16)
             rows, splits = select(Candidates(entries, inventory.classes, digests), options, notes)
         except DataError:
             write_report(failure_report, notes)
@@ -99,20 +100,24 @@ def _collect(
     workers = options.workers
     if workers == "auto":
         workers = sensible_workers(sum(file.size for file in source.listing()))
-    entries, digests = inventory.entries, bytearray()
+    entries, digests, first = inventory.entries, bytearray(), 0
+
+    def name_of(place: int) -> str:
+        return legible(entries[place].name)
+
     bar = tqdm(total=len(entries), desc="decoding", unit=" pictures", leave=False, disable=None if progress else True)
-    decoding = decode_all(
-        source.read(inventory), lambda: spool.form, int(workers), lambda place: legible(entries[place].name)
+    chunks = decode_chunks(
+        source.read(inventory), lambda: spool.form, int(workers), name_of, partial(stow, spool.folder), spool.folder
     )
-    with bar, closing(decoding):
-        for place, picture in enumerate(decoding):
-            digests += picture.content_digest
-            if isinstance(picture, Refused):
-                notes.append(_note(entries[place], False, picture.reason))
-            else:
-                spool.add(place, legible(entries[place].name), picture)
-                _notice(entries[place], picture, notes)
-            bar.update()
+    with bar, closing(chunks):
+        for chunk in chunks:
+            digests += chunk.content_digests
+            notes += (_note(entries[first + place], False, reason) for place, reason in chunk.refused)
+            for place, format_name in zip(chunk.kept, chunk.formats, strict=True):
+                _notice(entries[first + place], format_name, notes)
+            spool.add(first, chunk, name_of)
+            first += chunk.count
+            bar.update(chunk.count)
     spool.finish()
     return contents_hash(inventory, _pieces(digests))
 
@@ -121,11 +126,10 @@ def _pieces(digests: bytearray) -> Iterator[bytes]:
     return (bytes(digests[start : start + 32]) for start in range(0, len(digests), 32))
 
 
-def _notice(entry: Entry, picture: Decoded, notes: list[Note]) -> None:
+def _notice(entry: Entry, format_name: str | None, notes: list[Note]) -> None:
     extension = "." + entry.name.rsplit(".", 1)[-1].lower()
-    named = FORMAT_OF.get(extension)
-    if picture.format is not None and named != picture.format:
-        notes.append(_note(entry, True, f"read by its content: it is {picture.format}, not {extension}"))
+    if format_name is not None and FORMAT_OF.get(extension) != format_name:
+        notes.append(_note(entry, True, f"read by its content: it is {format_name}, not {extension}"))
 
 
 def _note(entry: Entry, kept: bool, reason: str) -> Note:

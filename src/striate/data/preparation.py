@@ -122,7 +122,8 @@ class Preparation:
         pack, channels = self.pack, None if self.channels == "auto" else int(self.channels)
         if pack == "auto" and self.image_size is not None:
             pack = "array" if count * self.image_size**2 * (channels or 3) <= ARRAY_BYTES else "encoded"
-        return Wanted(pack, channels, self.geometry, self.max_pixels)
+        expected = count if self.bad == "fail" else None
+        return Wanted(pack, channels, self.geometry, self.max_pixels, expected)
 
 
 def prepare(

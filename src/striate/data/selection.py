@@ -34,7 +34,7 @@ class Candidates:
     Args:
         entries: what they are.
         classes: names of the classes in the order of their labels.
-        digests: (N, 32) uint8 of their pixels.
+        digests: (N, 16) uint8 of their pixels.
     """
 
     entries: Sequence[Entry]

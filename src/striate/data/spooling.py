@@ -1,17 +1,20 @@
 """Decoded pictures on their way into a pack: kept on disk by arrival, so that the raw data are read once and the memory
 stays bounded, although splits are known only when the last picture has been seen.
 
-The spool lies in the unfinished pack and needs about as much room as the pack itself until that is written.
+The spool lies in the unfinished pack and needs about as much room as the pack itself until that is written. Each
+decoding process writes files of its own, so that what was decoded need not pass through a pipe.
 """
 
+import math
+import os
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from striate.data.decoding import Decoded, Form
+from striate.data.decoding import Decoded, Form, Refused
 from striate.errors import DataError
 
 ARRAY_BYTES = 2 << 30
@@ -27,12 +30,92 @@ class Wanted:
         channels: 1, 3 or None for 1 if all turn out to be grey.
         geometry: for `apply_geometry`.
         max_pixels: of a raw picture.
+        count: how many there will be, None where some may be dropped.
     """
 
     pack: str
     channels: int | None
     geometry: dict
     max_pixels: int
+    count: int | None
+
+
+@dataclass
+class Stowed:
+    """What is known of consecutive pictures whose pixels and files lie in the spool.
+
+    Args:
+        process: that wrote them.
+        count: of pictures.
+        content_digests: 32 bytes for each.
+        refused: which of them cannot be read, and why.
+        kept: which of them can; what follows is about these.
+        formats: of the files, None where pixels were given.
+        digests: 16 bytes for each.
+        sizes: H, W of each.
+        grey: all are.
+        sums: of each as in `Decoded`.
+        pixels: in the process's file of pixels, where each begins.
+        files: in the process's file of files, where each begins.
+        file_bytes: length of each.
+    """
+
+    process: int
+    count: int = 0
+    content_digests: bytearray = field(default_factory=bytearray)
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    formats: list[str | None] = field(default_factory=list)
+    digests: bytearray = field(default_factory=bytearray)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    grey: bool = True
+    sums: array = field(default_factory=lambda: array("q"))
+    pixels: array = field(default_factory=lambda: array("q"))
+    files: array = field(default_factory=lambda: array("q"))
+    file_bytes: array = field(default_factory=lambda: array("q"))
+
+
+def stow(folder: Path, pictures: Iterator[Decoded | Refused]) -> Stowed:
+    """Writes pictures into the spool, in the process that decoded them.
+
+    Args:
+        folder: of the spool.
+        pictures: one after the other; only one at a time is held.
+    """
+    stowed = Stowed(os.getpid())
+    with (
+        open(_pixel_path(folder, stowed.process), "ab", buffering=1 << 20) as pixels,
+        open(_file_path(folder, stowed.process), "ab", buffering=1 << 20) as files,
+    ):
+        pixels_end, files_end = pixels.tell(), files.tell()
+        for picture in pictures:
+            stowed.content_digests += picture.content_digest
+            if isinstance(picture, Refused):
+                stowed.refused.append((stowed.count, picture.reason))
+            else:
+                stowed.kept.append(stowed.count)
+                stowed.formats.append(picture.format)
+                stowed.digests += picture.digest
+                stowed.sizes.append(picture.size)
+                stowed.grey &= picture.grey
+                stowed.sums.extend(picture.sums)
+                if picture.pixels is not None:
+                    stowed.pixels.append(pixels_end)
+                    pixels_end += pixels.write(picture.pixels.data)
+                if picture.file is not None:
+                    stowed.files.append(files_end)
+                    stowed.file_bytes.append(len(picture.file))
+                    files_end += files.write(picture.file)
+            stowed.count += 1
+    return stowed
+
+
+def _pixel_path(folder: Path, process: int) -> Path:
+    return folder / f"{process}.pixels.spool"
+
+
+def _file_path(folder: Path, process: int) -> Path:
+    return folder / f"{process}.files.spool"
 
 
 class Spool:
@@ -40,28 +123,32 @@ class Spool:
 
     Attributes:
         entries: for each picture its place in the inventory.
-        digests: 32 bytes for each.
+        digests: 16 bytes for each.
         size: (H, W) of all, or None where they differ.
         grey: all are.
     """
 
     def __init__(self, folder: Path, wanted: Wanted):
-        self.wanted = wanted
+        self.folder, self.wanted = folder, wanted
         self.entries, self.digests = array("q"), bytearray()
         self.size: tuple[int, int] | None = None
         self.grey = True
-        self._pixel_counts, self._sums = array("q"), array("q")
         self._with_pixels, self._with_files = wanted.pack != "encoded", wanted.pack != "array"
-        self._pixel_path, self._file_path = folder / "pixels.spool", folder / "files.spool"
-        self._pixels, self._files = (path.open("wb", buffering=1 << 20) for path in (self._pixel_path, self._file_path))
-        self._ends = array("q", [0])
         self._first_name = ""
+        self._processes, self._pixel_counts, self._sums = array("q"), array("q"), array("q")
+        self._pixel_starts, self._file_starts, self._file_bytes = array("q"), array("q"), array("q")
+        self._pixels_gone = False
+        self._room = ARRAY_BYTES if wanted.pack == "auto" else 1 << 62
+        # Where one picture is more than its share of that, it is known at once that it will be no array.
+        self._share = self._room // max(1, wanted.count or 1)
 
     @property
     def form(self) -> Form:
         """What is still wanted of the pictures to come."""
         wanted = self.wanted
-        return Form(wanted.channels, wanted.geometry, wanted.max_pixels, self._with_pixels, self._with_files)
+        return Form(
+            wanted.channels, wanted.geometry, wanted.max_pixels, self._with_pixels, self._with_files, self._share
+        )
 
     @property
     def pack(self) -> str:
@@ -72,28 +159,45 @@ class Spool:
     def channels(self) -> int:
         return self.wanted.channels or (1 if self.grey else 3)
 
-    def add(self, place: int, name: str, picture: Decoded) -> None:
-        """Keeps a picture.
+    @property
+    def _stored(self) -> int:
+        return self.wanted.channels or 3
+
+    def add(self, first: int, stowed: Stowed, name_of: Callable[[int], str]) -> None:
+        """Takes consecutive pictures that a process has stowed away.
+
+        Args:
+            first: place in the inventory of the first of them.
+            stowed: what is known of them.
+            name_of: the name of the picture at a place.
 
         Raises:
-            DataError: its size differs from the others' where an array is asked for.
+            DataError: their sizes differ from the others' where an array is asked for.
         """
+        if not stowed.kept:
+            return
         if not self.entries:
-            self.size, self._first_name = picture.size, name
-        elif picture.size != self.size:
-            self._refuse_array(name, picture.size)
-        self.entries.append(place)
-        self.digests += picture.digest
-        self.grey &= picture.grey
-        self._pixel_counts.append(picture.size[0] * picture.size[1])
-        self._sums.extend(picture.sums)
-        if self._with_pixels and picture.pixels is not None:
-            self._pixels.write(picture.pixels.data)
-            if self.wanted.pack == "auto" and self._pixels.tell() > ARRAY_BYTES:
-                self._give_up_pixels()
-        if self._with_files and picture.file is not None:
-            self._files.write(picture.file)
-            self._ends.append(self._files.tell())
+            self.size, self._first_name = stowed.sizes[0], name_of(first + stowed.kept[0])
+        for place, size in zip(stowed.kept, stowed.sizes, strict=True):
+            if size != self.size:
+                self._refuse_array(name_of(first + place), size)
+                break
+        self.entries.extend(first + place for place in stowed.kept)
+        self.digests += stowed.digests
+        self.grey &= stowed.grey
+        self._processes.extend([stowed.process] * len(stowed.kept))
+        counts = [height * width for height, width in stowed.sizes]
+        self._pixel_counts.extend(counts)
+        self._file_starts.extend(stowed.files)
+        self._file_bytes.extend(stowed.file_bytes)
+        self._pixel_starts.extend(stowed.pixels)
+        self._sums.extend(stowed.sums)
+        self._room -= sum(counts) * self._stored
+        if len(stowed.pixels) < len(stowed.kept) or self._room < 0:
+            self._with_pixels = False
+        if not (stowed.pixels or self._with_pixels or self._pixels_gone):  # none are on their way any more
+            self._pixels_gone = True
+            self._unlink("*.pixels.spool")
 
     def _refuse_array(self, name: str, size: tuple[int, int]) -> None:
         if self.wanted.pack == "array":
@@ -103,21 +207,13 @@ class Spool:
                 f"{name} is {size[1]} × {size[0]}",
                 do="data.prepare.image_size=SIDE, or data.prepare.pack=encoded",
             )
-        self.size = None
-        if self._with_pixels:
-            self._give_up_pixels()
-
-    def _give_up_pixels(self) -> None:
-        self._with_pixels = False
-        self._pixels.seek(0)
-        self._pixels.truncate()
+        self.size, self._with_pixels = None, False
 
     def finish(self) -> None:
         """Ends the collecting; from here on the pictures can be read."""
-        self._pixels.close()
-        self._files.close()
         if self._with_pixels:
             self._with_files = False
+            self._unlink("*.files.spool")
 
     def totals(self, rows: np.ndarray) -> tuple[int, list[int], list[int]]:
         """Pixels, sums per channel and sums of squares per channel of some of the pictures; exact."""
@@ -128,21 +224,35 @@ class Spool:
     def pixels(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """Blocks (n, H, W, C) of the pictures at `rows`, in that order."""
         assert self.size is not None
-        stored = self.wanted.channels or 3
-        shape = (len(self.entries), *self.size, stored)
-        pictures = np.asarray(np.memmap(self._pixel_path, np.uint8, "r", shape=shape))
-        step = max(1, BLOCK_BYTES // (self.size[0] * self.size[1] * stored))
+        shape = (*self.size, self._stored)
+        picture_bytes = math.prod(shape)
+        processes = np.frombuffer(self._processes, np.int64)
+        numbers = np.frombuffer(self._pixel_starts, np.int64) // picture_bytes
+        maps = {process: _mapped(_pixel_path(self.folder, process)).reshape(-1, *shape) for process in set(processes)}
+        step = max(1, BLOCK_BYTES // picture_bytes)
         for start in range(0, len(rows), step):
-            yield pictures[rows[start : start + step]][..., : self.channels]
+            chosen = rows[start : start + step]
+            block = np.empty((len(chosen), *shape), np.uint8)
+            for process, pictures in maps.items():
+                own = np.flatnonzero(processes[chosen] == process)
+                block[own] = pictures[numbers[chosen[own]]]
+            yield block[..., : self.channels]
 
     def files(self, rows: np.ndarray) -> Iterator[memoryview]:
         """The picture files at `rows`, in that order."""
-        content = memoryview(np.memmap(self._file_path, np.uint8, "r").data)
+        maps = {process: _mapped(_file_path(self.folder, process)).data for process in set(self._processes)}
         for row in rows.tolist():
-            yield content[self._ends[row] : self._ends[row + 1]]
+            start = self._file_starts[row]
+            yield maps[self._processes[row]][start : start + self._file_bytes[row]]
 
     def remove(self) -> None:
         """Gives the room back."""
-        for stream, path in ((self._pixels, self._pixel_path), (self._files, self._file_path)):
-            stream.close()
-            path.unlink(missing_ok=True)
+        self._unlink("*.spool")
+
+    def _unlink(self, pattern: str) -> None:
+        for path in self.folder.glob(pattern):
+            path.unlink()
+
+
+def _mapped(path: Path) -> np.ndarray:
+    return np.asarray(np.memmap(path, np.uint8, "r"))
