@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from striate.allocation import keep_freed_memory
 from striate.data.augmentation import Augmentation
 from striate.data.pack import Pack
 from striate.data.preprocessing import Preprocessing
@@ -87,7 +88,7 @@ class ResumableLoader(DataLoader[Batch]):
 
     def __init__(self, dataset: BatchDataset, sampler: BatchSampler, **options: Any):
         self._handed_out = 0
-        initialise = _leave_signals_to_the_parent if options.get("num_workers") else None
+        initialise = _begin_work if options.get("num_workers") else None
         super().__init__(dataset, batch_size=None, sampler=sampler, worker_init_fn=initialise, **options)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
@@ -123,7 +124,8 @@ class ResumableLoader(DataLoader[Batch]):
         self.sampler.start_batch = state["batches"]  # type: ignore[attr-defined]
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """A stop that is sent to the whole group is answered by the training process, which still needs its batches."""
+def _begin_work(worker: int) -> None:
+    keep_freed_memory()
+    # A stop that is sent to the whole group is answered by the training process, which still needs its batches.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_IGN)

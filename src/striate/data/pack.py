@@ -2,11 +2,12 @@
 
 An array pack holds, for each split, `SPLIT.images.npy` (N, H, W, C) uint8, `SPLIT.labels.npy` (N,) int64 and
 `SPLIT.names.json`. An encoded pack holds picture files in Arrow IPC shards `SPLIT-NNNNN.arrow` with the columns `image`
-(large_binary), `label` (int64) and `name` (string). Both are memory-mapped: opening costs nothing, workers share the
-pages, and a pack may be larger than the memory. `packing.py` writes them.
+(large_binary), `label` (int64) and `name` (string). Both are memory-mapped, and a pack may be larger than the memory.
+`packing.py` writes them.
 """
 
 import json
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from striate.data.mapping import MappedFile
 from striate.data.meta import Meta
 from striate.data.pictures import decode_packed
 from striate.errors import DataError, StorageError
@@ -76,7 +78,13 @@ class ArrayPack(Pack):
     """Pictures of one size; a batch is one indexing operation without work per sample."""
 
     def _open(self) -> None:
-        self._images = np.asarray(np.load(self.folder / IMAGES.format(self.split), mmap_mode="r", allow_pickle=False))
+        path = self.folder / IMAGES.format(self.split)
+        with open(path, "rb") as stream:
+            np.lib.format.read_magic(stream)
+            shape, _, _ = np.lib.format.read_array_header_1_0(stream)
+            self._offset = stream.tell()
+        self._file = MappedFile(path, scattered=self.split == "train")
+        self._images = self._file.content[self._offset :].reshape(shape)
         self.labels = np.load(self.folder / LABELS.format(self.split), allow_pickle=False)
 
     @cached_property
@@ -84,6 +92,10 @@ class ArrayPack(Pack):
         return json.loads((self.folder / NAMES.format(self.split)).read_text(encoding="utf-8"))
 
     def read(self, indices: np.ndarray) -> np.ndarray:
+        size = int(np.prod(self._images.shape[1:]))
+        if size > mmap.PAGESIZE:
+            for start in (self._offset + indices * size).tolist():
+                self._file.will_need(start, start + size)
         return np.take(self._images, indices, axis=0)
 
 
@@ -95,13 +107,16 @@ class EncodedPack(Pack):
 
         self._names: list[Any] = []
         self._buffers: list[tuple[np.ndarray, np.ndarray]] = []  # offsets (n + 1,), bytes
+        self._places: list[tuple[MappedFile, int]] = []  # where these bytes begin in which file
         labels: list[np.ndarray] = []
         for path in sorted(self.folder.glob(f"{self.split}-*.arrow")):
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            file = MappedFile(path, scattered=self.split == "train")
+            reader = pa.ipc.open_file(pa.py_buffer(file.content))
             for number in range(reader.num_record_batches):
                 images, label, name = reader.get_batch(number).columns
                 _, offsets, content = images.buffers()
                 self._buffers.append((np.frombuffer(offsets, np.int64), np.frombuffer(content, np.uint8)))
+                self._places.append((file, content.address - file.content.ctypes.data))
                 labels.append(label.to_numpy())
                 self._names.append(name)
         self.labels = np.concatenate(labels)
@@ -118,6 +133,10 @@ class EncodedPack(Pack):
         return content[offsets[row] : offsets[row + 1]]
 
     def read(self, indices: np.ndarray) -> list[np.ndarray]:
+        for index in indices:  # the disk reads all of them while the first is decoded
+            batch, row = _locate(self._starts, int(index))
+            (file, base), (offsets, _) = self._places[batch], self._buffers[batch]
+            file.will_need(base + int(offsets[row]), base + int(offsets[row + 1]))
         return [self._decode(int(index)) for index in indices]
 
     def _decode(self, index: int) -> np.ndarray:

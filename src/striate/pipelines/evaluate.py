@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from striate import runs
+from striate.allocation import keep_freed_memory
 from striate.callbacks.collecting import Collector
 from striate.callbacks.progress import ProgressBar
 from striate.configuration import build, plain
@@ -39,6 +40,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         StorageError: a damaged checkpoint, or an output folder that cannot be written.
     """
     calm_libraries()
+    keep_freed_memory()
     config = plain(cfg)
     require_devices(config["trainer"])
     path = runs.resolve_checkpoint(config["ckpt_path"], Path(config["paths"]["runs_dir"]))

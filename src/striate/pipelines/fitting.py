@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from striate import runs
+from striate.allocation import keep_freed_memory
 from striate.callbacks.checkpointing import Checkpointing
 from striate.callbacks.history import History
 from striate.callbacks.tracking import close
@@ -40,9 +41,10 @@ def carry_out(
     checkpointing = next(callback for callback in callbacks if isinstance(callback, Checkpointing))
     history = next(callback for callback in callbacks if isinstance(callback, History))
     checkpointing.folder, history.path = start.run.checkpoints, start.run.folder / "history.csv"
+    keep_freed_memory()
     # PyTorch would write NaN into each new tensor before its contents, lest somebody reads what nobody wrote.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    profiler = {} if config["trainer"]["profiler"] else {"profiler": Unprofiled()}
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    profiler: dict[str, Any] = {} if config["trainer"]["profiler"] else {"profiler": Unprofiled()}
     trainer: pl.Trainer = build(
         {**config["trainer"], "sync_batchnorm": synchronised(config)},
         "trainer",

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from striate import runs
+from striate.allocation import keep_freed_memory
 from striate.configuration import plain
 from striate.data.finding import find_pictures, read_for_network
 from striate.errors import ConfigurationError, DataError
@@ -38,6 +39,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         DataError: no picture found, or none that could be read (the output is written all the same).
         StorageError: a damaged checkpoint, or an output that cannot be written.
     """
+    keep_freed_memory()
     config = plain(cfg)
     output = Path(config["output"])
     if output.suffix.lower() not in SUFFIXES:
