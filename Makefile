@@ -1,5 +1,5 @@
 # Short names for what a person would type.
-.PHONY: setup chain test lint format lock clean
+.PHONY: setup chain test benchmark lint format lock clean
 
 setup:            ## a virtual environment with the pinned packages
 	python3 -m venv .venv && .venv/bin/pip install -r requirements.lock
@@ -9,6 +9,9 @@ chain:            ## prepare → pretrain → fine-tune → evaluate
 
 test:             ## the default test suite
 	pytest
+
+benchmark:        ## all measurements, into benchmarks/results.json and the README; about an hour
+	python benchmarks/run.py
 
 lint:
 	ruff check . && ruff format --check . && mypy
