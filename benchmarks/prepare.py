@@ -20,29 +20,29 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import psutil
 
-from measuring import ROOT, Case, Row, cpu_of, environment, interleaved, memory_of, options, report
+from measuring import ROOT, Case, Row, environment, interleaved, memory_of, options, report
 
 # PyTorch is imported where it is needed: the decoding processes import this file too.
 
 SETS = {"JPEG 500×375": (500, 375), "JPEG 32×32": (32, 32)}
+PACKS = {500: "encoded", 32: "array"}  # what sets of such pictures mostly become
 
 
-def prepare_once(raw: Path, destination: Path, workers: int, short_side: int | None) -> dict[str, float]:
-    """Wall and CPU seconds of `prepare`, imports excluded."""
+def prepare_once(raw: Path, destination: Path, workers: int, short_side: int | None, pack: str) -> dict[str, float]:
+    """Wall seconds of `prepare`, imports excluded."""
     from striate.data.preparation import Preparation, prepare
     from striate.data.sources.folder import FolderSource
 
-    preparation = Preparation(workers=workers, max_short_side=short_side, leaks="keep")
-    this = psutil.Process()
-    wall, cpu = time.perf_counter(), cpu_of(this)
+    preparation = Preparation(workers=workers, max_short_side=short_side, pack=pack, leaks="keep")
+    start = time.perf_counter()
     prepare("measured", FolderSource(str(raw)), preparation, destination, progress=False)
-    figures = {"wall": time.perf_counter() - wall, "cpu": cpu_of(this) - cpu}
+    figures = {"wall": time.perf_counter() - start}
     shutil.rmtree(destination)
     return figures
 
 
 def decode_once(raw: Path, workers: int, keep: bool) -> dict[str, float]:
-    """Wall and CPU seconds of reading and decoding alone; the start of the processes is excluded.
+    """Wall seconds of reading and decoding alone; the start of the processes is excluded.
 
     With `keep` freed memory stays in the processes, as in `prepare`: twice as fast for large pictures.
     """
@@ -50,9 +50,9 @@ def decode_once(raw: Path, workers: int, keep: bool) -> dict[str, float]:
     parts = [files[start : start + 64] for start in range(0, len(files), 64)]
     with multiprocessing.get_context("spawn").Pool(workers, _begin, (keep,)) as pool:
         pool.map(_decode_files, parts[: 4 * workers], chunksize=1)  # until all have their imports done
-        wall = time.perf_counter()
-        cpu = sum(pool.map(_decode_files, parts, chunksize=1))
-        return {"wall": time.perf_counter() - wall, "cpu": cpu}
+        start = time.perf_counter()
+        pool.map(_decode_files, parts, chunksize=1)
+        return {"wall": time.perf_counter() - start}
 
 
 def _begin(keep: bool) -> None:
@@ -65,14 +65,12 @@ def _begin(keep: bool) -> None:
         keep_freed_memory()
 
 
-def _decode_files(paths: Sequence[str]) -> float:
+def _decode_files(paths: Sequence[str]) -> None:
     import cv2
     import numpy as np
 
-    start = time.process_time()
     for path in paths:
         assert cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB) is not None
-    return time.process_time() - start
 
 
 def measured(action: str, **order: object) -> dict[str, float]:
@@ -96,37 +94,38 @@ def measured(action: str, **order: object) -> dict[str, float]:
 
 
 def speed_rows(name: str, raw: Path, folder: Path, workers: int, repetitions: int, short_side: int | None) -> list[Row]:
-    """Wall and CPU seconds against the decoder."""
-    cpu: dict[str, list[float]] = {}
+    """Wall seconds against the decoder."""
 
-    def take(case: str, action: str, **order: object) -> float:
-        figures = measured(action, raw=raw, workers=workers, **order)
-        cpu.setdefault(case, []).append(figures["cpu"])
-        return figures["wall"]
+    def take(action: str, **order: object) -> float:
+        return measured(action, raw=raw, workers=workers, **order)["wall"]
 
-    made = {"destination": folder / f"made_{raw.name}", "short_side": short_side}
+    pack = PACKS[SETS[name][0]]
+    made = {"destination": folder / f"made_{raw.name}", "short_side": short_side, "pack": pack}
     floors = {"decoder alone": False, "decoder alone, memory kept": True}
     cases = [
-        Case("Striate", lambda: take("Striate", "prepare", **made)),
-        *(Case(name, partial(take, name, "decode", keep=keep)) for name, keep in floors.items()),
+        Case("Striate", lambda: take("prepare", **made)),
+        *(Case(name, partial(take, "decode", keep=keep)) for name, keep in floors.items()),
     ]
     wall = interleaved(cases, repetitions, warm_up=False)
-    what = f"prepare, {name}{f', short side {short_side}' if short_side else ''}, {workers} processes"
+    what = f"prepare, {name}{f', short side {short_side}' if short_side else ''}, {pack} pack, {workers} processes"
     # With a short side the pictures are also resized and encoded anew, which the floor does not do.
     least = 0.8 if short_side is None else None
-    rows = []
-    for floor, keep in floors.items():
-        wanted = None if keep else least
-        rows.append(Row(f"{what}, wall", "s", wall["Striate"], floor, wall[floor], wanted))
-        rows.append(Row(f"{what}, CPU", "s", tuple(cpu["Striate"]), floor, tuple(cpu[floor])))
-    return rows
+    return [
+        Row(what, "s", wall["Striate"], floor, wall[floor], None if keep else least) for floor, keep in floors.items()
+    ]
 
 
 def memory_row(small: Path, large: Path, times: int, folder: Path, workers: int) -> Row:
     """Peak memory of a set and of one some times as large."""
     peaks = []
     for raw in (large, small):
-        order = {"raw": raw, "destination": folder / "made_memory", "workers": workers, "short_side": None}
+        order = {
+            "raw": raw,
+            "destination": folder / "made_memory",
+            "workers": workers,
+            "short_side": None,
+            "pack": "encoded",
+        }
         peaks.append((measured("prepare", **order)["peak"],))
     what = f"prepare, peak memory of all processes, a set {times} times as large"
     return Row(what, "MiB", peaks[0], "the set", peaks[1], least=0.8)
@@ -155,7 +154,7 @@ def do(order: dict) -> dict[str, float]:
     raw, workers = Path(order["raw"]), int(order["workers"])
     if order["action"] == "decode":
         return decode_once(raw, workers, order["keep"])
-    return prepare_once(raw, Path(order["destination"]), workers, order["short_side"])
+    return prepare_once(raw, Path(order["destination"]), workers, order["short_side"], order["pack"])
 
 
 def main() -> None:
