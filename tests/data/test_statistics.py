@@ -6,8 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from striate.data.decoding import _sums
-from striate.data.statistics import mean_and_std
+from striate.data.statistics import mean_and_std, pixel_sums
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (96, 110), (200, 300)])
@@ -18,12 +17,12 @@ def test_sums_are_exact(size, channels):
         np.full((*size, channels), 255, np.uint8),
     ):
         wide = pixels.reshape(-1, channels).astype(np.int64)
-        assert _sums(pixels) == [*wide.sum(0).tolist(), *(wide**2).sum(0).tolist()]
+        assert pixel_sums(pixels) == [*wide.sum(0).tolist(), *(wide**2).sum(0).tolist()]
 
 
 def test_sums_of_a_picture_beyond_float_counts():
     pixels = np.full((4100, 4100, 1), 200, np.uint8)
-    assert _sums(pixels) == [200 * 4100**2, 200**2 * 4100**2]
+    assert pixel_sums(pixels) == [200 * 4100**2, 200**2 * 4100**2]
 
 
 def test_mean_and_deviation_are_correctly_rounded():
