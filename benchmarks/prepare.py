@@ -137,7 +137,7 @@ def measure(folder: Path, repetitions: int, quick: bool) -> list[Row]:
 
     workers = len(os.sched_getaffinity(0))
     rows, raws = [], {}
-    counts = {"JPEG 500×375": 96, "JPEG 32×32": 300} if quick else {"JPEG 500×375": 3000, "JPEG 32×32": 20000}
+    counts = {"JPEG 500×375": 96, "JPEG 32×32": 300} if quick else {"JPEG 500×375": 6000, "JPEG 32×32": 50000}
     for name, size in SETS.items():
         raws[name] = pictures.jpegs(folder / f"jpegs{size[0]}", counts[name], size)
         rows += speed_rows(name, raws[name], folder, workers, repetitions, None)
