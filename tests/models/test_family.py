@@ -17,6 +17,7 @@ from torch import nn
 
 import striate.models
 from striate.models.arithmetic import count
+from striate.models.cifar_convnet import CifarConvNet
 from striate.models.lenet5 import LeNet5
 from striate.models.mobilenet import MobileNet
 from striate.models.network import Network
@@ -92,6 +93,9 @@ FAMILY = {
     "resnet110": cifar(1_727_962, 252_887_680, depth=110),
     "resnet110-B": cifar(1_730_714, 253_149_824, depth=110, shortcut="B"),
     "resnet1202": cifar(19_421_274, 2_829_238_912, depth=1202),
+    "cifar_convnet": Row(CifarConvNet, CIFAR, 10, 89_578, 12_298_240),
+    "cifar_convnet-dense": Row(CifarConvNet, CIFAR, 10, 145_578, 12_354_176, {"hidden": 64, "activation": "tanh"}),
+    "cifar_convnet-bn": Row(CifarConvNet, CIFAR, 10, 89_706, 12_298_240, {"batch_norm": True, "pooling": "max"}),
     "mobilenet": mobilenet(4_231_976, 568_740_352),
     "mobilenet-192": mobilenet(4_231_976, 418_121_728, side=192),
     "mobilenet-160": mobilenet(4_231_976, 290_675_200, side=160),
@@ -129,6 +133,13 @@ SMALL: dict[str, tuple[type[Network], tuple[int, int, int], dict[str, Any]]] = {
     "cifar-B": (CifarResNet, (3, 33, 31), {"shortcut": "B", **NARROW_CIFAR}),
     "cifar-C": (CifarResNet, CIFAR, {"shortcut": "C", **NARROW_CIFAR}),
     "cifar-plain": (CifarResNet, CIFAR, {"shortcut": "none", **NARROW_CIFAR}),
+    "cifar_convnet": (CifarConvNet, CIFAR, {"widths": (4, 6, 8)}),
+    "cifar_convnet-28-tanh": (CifarConvNet, (1, 28, 28), {"widths": (4, 6, 8), "activation": "tanh", "pooling": "max"}),
+    "cifar_convnet-bn-dense": (
+        CifarConvNet,
+        (3, 41, 57),
+        {"widths": (4, 6, 8), "batch_norm": True, "hidden": 12, "pooling": "average", "activation": "sigmoid"},
+    ),
     "mobilenet": (MobileNet, (1, 28, 28), {"width_multiplier": 0.25}),
     "mobilenet-shallow-relu6": (
         MobileNet,
@@ -267,6 +278,11 @@ def test_the_seed_decides_the_weights(name: str):
         (CifarResNet, {"depth": 21}, "depth must be 6n \\+ 2"),
         (CifarResNet, {"depth": 2}, "depth must be 6n \\+ 2"),
         (CifarResNet, {"widths": (16, 32, 64, 128)}, "widths must be 3 numbers"),
+        (CifarConvNet, {"activation": "gelu"}, "activation must be one of 'relu', 'tanh', 'sigmoid'"),
+        (CifarConvNet, {"pooling": "min"}, "pooling must be one of 'mixed', 'max', 'average'"),
+        (CifarConvNet, {"widths": (32, 64)}, "widths must be 3 numbers"),
+        (CifarConvNet, {"hidden": -1}, "hidden must be a whole number of at least 0"),
+        (CifarConvNet, {"dropout": 1}, "dropout must be at least 0 and below 1"),
         (MobileNet, {"width_multiplier": 0}, "width_multiplier must be above 0; got 0"),
         (MobileNet, {"batch_norm_eps": float("nan")}, "batch_norm_eps must be above 0"),
         (MobileNet, {"activation": "swish"}, "activation must be one of 'relu', 'relu6'"),
