@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from contents import contents_of
 from striate.data.sources.base import Unreadable
 from striate.data.sources.folder import FolderSource
 from striate.errors import DataError
@@ -35,7 +36,7 @@ def contents(root, **options):
     source = FolderSource(str(root), **options)
     assert source.available()
     inventory = source.scan()
-    return dict(zip(inventory.entries, source.read(inventory), strict=True)), inventory
+    return dict(zip(inventory.entries, contents_of(source, inventory), strict=True)), inventory
 
 
 FILES = {f"{split}/{name}/{number}.jpg": f"{split}{name}{number}".encode() for split in ("train", "val") for name in
@@ -142,7 +143,9 @@ def test_a_file_that_cannot_be_read_is_told(written, tmp_path, monkeypatch):
     source = FolderSource(str(root))
     inventory = source.scan()
     (root / "dog" / "1.png").unlink()
-    found = {entry.name: content for entry, content in zip(inventory.entries, source.read(inventory), strict=True)}
+    found = {
+        entry.name: content for entry, content in zip(inventory.entries, contents_of(source, inventory), strict=True)
+    }
     assert found["cat/1.png"] == b"1"
     assert found["cat/2.png"] == Unreadable("file of 11 bytes; at most 10 are read")
     assert found["dog/1.png"] == Unreadable("cannot be read: No such file or directory")

@@ -7,6 +7,7 @@ import pytest
 from test_idx_source import idx
 from torchvision import datasets
 
+from contents import contents_of
 from striate.data.sources.torchvision import TorchvisionSource
 from striate.errors import ConfigurationError, DataError
 
@@ -33,7 +34,7 @@ def test_pixels_of_a_set_in_memory(mnist):
     assert inventory.classes[3] == "3 - three"
     assert inventory.entries[0] == ("train/000000", "0 - zero", "train")
     assert inventory.entries[-1] == ("test/000019", "9 - nine", "test")
-    contents = list(source.read(inventory))
+    contents = list(contents_of(source, inventory))
     assert np.array_equal(np.stack(contents), np.concatenate([images["train"], images["t10k"]]))
     assert len(source.listing()) == 4
 
@@ -50,7 +51,9 @@ def test_files_of_a_set_with_a_loader(tmp_path, written, encoded, picture):
     source = TorchvisionSource(str(tmp_path), dataset, {"train": {"split": "train"}, "test": {"split": "val"}})
     inventory = source.scan()
     assert inventory.classes == ("tench", "English springer")
-    found = {entry.name: content for entry, content in zip(inventory.entries, source.read(inventory), strict=True)}
+    found = {
+        entry.name: content for entry, content in zip(inventory.entries, contents_of(source, inventory), strict=True)
+    }
     assert found == files  # the JPEGs themselves
     assert {entry.split for entry in inventory.entries} == {"train", "test"}
 
@@ -74,7 +77,9 @@ def test_files_of_a_set_without_a_loader(tmp_path, written, encoded, picture):
     )
     inventory = source.scan()
     assert inventory.classes == ("Abyssinian", "Beagle")
-    found = {entry.name: content for entry, content in zip(inventory.entries, source.read(inventory), strict=True)}
+    found = {
+        entry.name: content for entry, content in zip(inventory.entries, contents_of(source, inventory), strict=True)
+    }
     assert found == files
     assert [entry.class_name for entry in inventory.entries] == ["Abyssinian"] * 2 + ["Beagle"] * 2
 

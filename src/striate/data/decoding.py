@@ -1,8 +1,9 @@
 """Decoding all pictures of a source on all cores: in order, and with bounded memory.
 
 Chunks of contents go to a pool of processes and come back in the order in which they were sent, so that nothing
-depends on how many processes there are or which is faster. They go by files that are written over and over, which
-takes a fifth of the time that a pipe takes; what was decoded is stowed away where it was decoded.
+depends on how many processes there are or which is faster. Of files that lie there the path goes, and the process reads
+them itself. What has no file of its own goes by files that are written over and over, which takes a fifth of the time
+that a pipe takes; what was decoded is stowed away where it was decoded.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from io import BufferedWriter
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +29,7 @@ import xxhash
 
 from striate.allocation import keep_freed_memory
 from striate.data.pictures import apply_geometry, encode, read_picture
-from striate.data.sources.base import Content, Unreadable
+from striate.data.sources.base import Content, PictureFile, Unreadable
 from striate.data.statistics import pixel_sums
 from striate.errors import DataError
 
@@ -99,6 +101,8 @@ class Decoded:
 
 def content_digest(content: Content) -> bytes:
     """SHA-256 of what a source gave: of the file, of the pixels, or of the reason why there is neither."""
+    if isinstance(content, PictureFile):
+        content = content.read()
     if isinstance(content, np.ndarray):
         return hashlib.sha256(np.ascontiguousarray(content).data).digest()
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).digest()
@@ -106,6 +110,8 @@ def content_digest(content: Content) -> bytes:
 
 def decode_content(content: Content, form: Form) -> Decoded | Refused:
     """One picture in the wanted form, or why there is none."""
+    if isinstance(content, PictureFile):
+        content = content.read()
     digest = content_digest(content)
     if isinstance(content, Unreadable):
         return Refused(digest, str(content))
@@ -256,12 +262,18 @@ def _chunk(contents: Iterator[Content]) -> Iterator[Content]:
     size = 0
     for count, content in enumerate(contents, 1):
         yield content
-        size += content.nbytes if isinstance(content, np.ndarray) else len(content)
+        size += _size(content)
         if count >= CHUNK_PICTURES or size >= CHUNK_BYTES:
             return
 
 
-_Place = int | tuple[int, ...] | np.ndarray | Unreadable
+def _size(content: Content) -> int:
+    if isinstance(content, PictureFile):
+        return content.size()
+    return content.nbytes if isinstance(content, np.ndarray) else len(content)
+
+
+_Place = int | tuple[int, ...] | np.ndarray | PictureFile | Unreadable
 """In a file of contents the length of a picture file, or the shape of pixels; anything else is not in the file."""
 
 
@@ -296,6 +308,13 @@ def _decode_chunk(
     path: str, places: list[_Place], form: Form, stow: Callable[[Iterator[Decoded | Refused]], Stowed]
 ) -> Stowed:
     return stow(decode_content(content, form) for content in _read_chunk(path, places))
+
+
+def begin_imports() -> None:
+    """Lets the process that decoding ones are forked from make their imports, while this one lists the raw data."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        _context().set_forkserver_preload([__name__])
+        forkserver.ensure_running()
 
 
 def _context() -> Any:

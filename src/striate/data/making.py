@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from striate.data.contact_sheet import draw_contact_sheet
-from striate.data.decoding import decode_chunks, sensible_workers
+from striate.data.decoding import decode_chunks
 from striate.data.fingerprint import contents_hash
 from striate.data.meta import SPLITS, Meta
 from striate.data.packing import write_array_split, write_encoded_split
@@ -29,8 +29,6 @@ class Options(Rules, Protocol):
 
     @property
     def bad(self) -> str: ...
-    @property
-    def workers(self) -> int | str: ...
     def wanted(self, count: int) -> Wanted: ...
 
 
@@ -49,13 +47,16 @@ class Made:
     contents: str
 
 
-def make_set(name: str, source: Source, options: Options, folder: Path, failure_report: Path, progress: bool) -> Made:
+def make_set(
+    name: str, source: Source, options: Options, workers: int, folder: Path, failure_report: Path, progress: bool
+) -> Made:
     """Writes all files of a prepared set, `meta.json` last.
 
     Args:
         name: of the set.
         source: the raw pictures.
         options: a `Preparation`.
+        workers: decoding processes.
         folder: where to.
         failure_report: where the report goes when the set is refused.
         progress: show a progress bar, and a table when the set is refused.
@@ -70,7 +71,7 @@ def make_set(name: str, source: Source, options: Options, folder: Path, failure_
     ]
     spool = Spool(folder, options.wanted(len(inventory.entries)))
     try:
-        contents = _collect(source, inventory, spool, options, notes, progress)
+        contents = _collect(source, inventory, spool, workers, notes, progress)
         try:
             _refuse_bad(notes, inventory, options, failure_report)
             entries = [inventory.entries[place] for place in spool.entries]
@@ -92,14 +93,11 @@ def make_set(name: str, source: Source, options: Options, folder: Path, failure_
 
 
 def _collect(
-    source: Source, inventory: Inventory, spool: Spool, options: Options, notes: list[Note], progress: bool
+    source: Source, inventory: Inventory, spool: Spool, workers: int, notes: list[Note], progress: bool
 ) -> str:
     """Decodes all pictures into the spool; returns the hash of their contents."""
     from tqdm import tqdm
 
-    workers = options.workers
-    if workers == "auto":
-        workers = sensible_workers(sum(file.size for file in source.listing()))
     entries, digests, first = inventory.entries, bytearray(), 0
 
     def name_of(place: int) -> str:
@@ -107,7 +105,7 @@ def _collect(
 
     bar = tqdm(total=len(entries), desc="decoding", unit=" pictures", leave=False, disable=None if progress else True)
     chunks = decode_chunks(
-        source.read(inventory), lambda: spool.form, int(workers), name_of, partial(stow, spool.folder), spool.folder
+        source.read(inventory), lambda: spool.form, workers, name_of, partial(stow, spool.folder), spool.folder
     )
     with bar, closing(chunks):
         for chunk in chunks:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from striate.data import fingerprint
+from striate.data.decoding import begin_imports, sensible_workers
 from striate.data.making import make_set
 from striate.data.meta import Meta
 from striate.data.pictures import FITS, INTERPOLATIONS, MAX_PIXELS
@@ -167,10 +168,16 @@ def prepare(
             return meta
         if not source.available():
             source.fetch()
-        files, times = fingerprint.files_hashes(source.listing())
+        listing = source.listing()
+        files, times = fingerprint.files_hashes(listing)
+        workers = preparation.workers
+        if workers == "auto":
+            workers = sensible_workers(sum(file.size for file in listing))
+        if int(workers) > 1:
+            begin_imports()
         failure_report = destination.with_name(f"{destination.name}.report.csv")
         with built_aside(destination) as folder:
-            made = make_set(name, source, preparation, folder, failure_report, progress)
+            made = make_set(name, source, preparation, int(workers), folder, failure_report, progress)
         record = fingerprint.Fingerprint(options, files, times, made.contents, made.meta.hash)
         fingerprint.save(destination, record)
         failure_report.unlink(missing_ok=True)

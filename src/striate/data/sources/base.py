@@ -1,6 +1,7 @@
 """What raw data look like to `prepare`: pictures that are listed first and read once, in order."""
 
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -61,8 +62,30 @@ class Unreadable(str):
     __slots__ = ()
 
 
-Content = bytes | np.ndarray | Unreadable
-"""A picture file, or its pixels as (H, W) or (H, W, C) uint8, or why there is neither."""
+class PictureFile(str):
+    """The path of a picture file, in place of its bytes: whoever decodes it reads it, on a core of its own."""
+
+    __slots__ = ()
+
+    def read(self) -> bytes | Unreadable:
+        """The bytes of the file, or why they cannot be had."""
+        try:
+            with open(self, "rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                return too_large(size) if size > MAX_FILE_BYTES else stream.read()
+        except OSError as error:
+            return Unreadable(f"cannot be read: {error.strerror}")
+
+    def size(self) -> int:
+        """Bytes of the file; 0 where there is none."""
+        try:
+            return os.path.getsize(self)
+        except OSError:
+            return 0
+
+
+Content = bytes | np.ndarray | PictureFile | Unreadable
+"""A picture file or its path, or its pixels as (H, W) or (H, W, C) uint8, or why there is neither."""
 
 
 class Source(ABC):
@@ -122,16 +145,20 @@ def raw_file(path: Path | str, root: Path) -> RawFile:
     return RawFile(printable(os.path.relpath(path, root)), facts.st_size, facts.st_mtime_ns)
 
 
-def read_file(path: str) -> Content:
-    """The content of a picture file, or why it cannot be had."""
-    try:
-        size = os.path.getsize(path)
-        if size > MAX_FILE_BYTES:
-            return too_large(size)
-        with open(path, "rb") as stream:
-            return stream.read()
-    except OSError as error:
-        return Unreadable(f"cannot be read: {error.strerror}")
+def raw_files(root: Path) -> list[RawFile]:
+    """All files below a folder as `listing` reports them, sorted."""
+    found = []
+    for folder, _, names in os.walk(root):
+        # Once a folder and not once a file: asking for each file's path would take half of the time.
+        above = "" if folder == str(root) else os.path.relpath(folder, root) + os.sep
+        for name in names:
+            try:
+                facts = os.stat(os.path.join(folder, name))
+            except OSError:  # a link that leads nowhere
+                continue
+            if stat.S_ISREG(facts.st_mode):
+                found.append(RawFile(printable(above + name), facts.st_size, facts.st_mtime_ns))
+    return sorted(found)
 
 
 def too_large(size: int) -> Unreadable:

@@ -14,12 +14,13 @@ from striate.data.sources.base import (
     Entry,
     Foreign,
     Inventory,
+    PictureFile,
     RawFile,
     Source,
     legible,
     printable,
     raw_file,
-    read_file,
+    raw_files,
 )
 from striate.data.sources.layout import OUTSIDE, find_layout, split_in_name
 from striate.errors import DataError
@@ -78,14 +79,7 @@ class FolderSource(Source):
     def listing(self) -> list[RawFile]:
         if self.root.is_file():
             return [raw_file(self.root, self.root.parent)]
-        found = []
-        for folder, names, files in os.walk(self.root):
-            names.sort()
-            for name in files:
-                path = os.path.join(folder, name)
-                if os.path.isfile(path):
-                    found.append(raw_file(path, self.root))
-        return sorted(found)
+        return raw_files(self.root)
 
     def scan(self) -> Inventory:
         trees = self._trees()
@@ -112,7 +106,7 @@ class FolderSource(Source):
     def read(self, inventory: Inventory) -> Iterator[Content]:
         assert isinstance(inventory, _FolderInventory)
         for archive, handles in inventory.trees:
-            yield from map(read_file, handles) if archive is None else read_members(archive, handles)
+            yield from map(PictureFile, handles) if archive is None else read_members(archive, handles)
 
     def _trees(self) -> list[_Tree]:
         if self.root.is_file():
@@ -178,12 +172,14 @@ def _loose_tree(root: Path) -> tuple[_Tree, list[Path]]:
                 tree.foreign.append(("/".join((*above, printable(name))), reason))
             else:
                 tree.folders.append((*above, printable(name)))
+        with os.scandir(folder) as listed:  # which knows what kind each is, without asking the system once more
+            kinds = {entry.name: entry for entry in listed}
         for name in sorted(files):
             path = os.path.join(folder, name)
             file = _File((*above, printable(name)), path)
-            if os.path.islink(path) and not os.path.realpath(path).startswith(inside + os.sep):
+            if kinds[name].is_symlink() and not os.path.realpath(path).startswith(inside + os.sep):
                 tree.foreign.append(("/".join(file.path), "link that leads outside of the root, not followed"))
-            elif not os.path.isfile(path):
+            elif not kinds[name].is_file():
                 tree.foreign.append(("/".join(file.path), "not a file"))
             elif ARCHIVE_NAME.search(name) and not _is_hidden(name):
                 archives.append(Path(path))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from striate.data.download import remove_if_empty, writable_folder
-from striate.data.sources.base import Content, Entry, Inventory, RawFile, Source, printable, raw_file, read_file
+from striate.data.sources.base import Content, Entry, Inventory, PictureFile, RawFile, Source, printable, raw_files
 from striate.errors import ConfigurationError, DataError
 
 
@@ -92,9 +92,7 @@ class TorchvisionSource(Source):
             ) from error
 
     def listing(self) -> list[RawFile]:
-        return sorted(
-            raw_file(os.path.join(folder, name), self.root) for folder, _, names in os.walk(self.root) for name in names
-        )
+        return raw_files(self.root)
 
     def scan(self) -> Inventory:
         self.fetch()
@@ -114,7 +112,7 @@ class TorchvisionSource(Source):
         for dataset in self._opened.values():
             paths = self._paths(dataset)
             for index in range(len(dataset)):
-                yield _pixels(dataset[index][0]) if paths is None else read_file(paths[index])
+                yield _pixels(dataset[index][0]) if paths is None else PictureFile(paths[index])
 
     def _open_all(self, download: bool) -> None:
         if self._opened:
