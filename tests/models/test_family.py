@@ -19,6 +19,7 @@ import striate.models
 from striate.models.arithmetic import count
 from striate.models.cifar_convnet import CifarConvNet
 from striate.models.lenet5 import LeNet5
+from striate.models.mlp import MLP
 from striate.models.mobilenet import MobileNet
 from striate.models.network import Network
 from striate.models.resnet import CifarResNet, ResNet
@@ -58,11 +59,19 @@ def cifar(parameters: int, mult_adds: int, **options: Any) -> Row:
     return Row(CifarResNet, CIFAR, 10, parameters, mult_adds, options)
 
 
+def mlp(parameters: int, mult_adds: int, shape: tuple[int, int, int] = (1, 28, 28), **options: Any) -> Row:
+    return Row(MLP, shape, 10, parameters, mult_adds, {"image_size": shape[1:], **options})
+
+
 def mobilenet(parameters: int, mult_adds: int, side: int = 224, **options: Any) -> Row:
     return Row(MobileNet, (3, side, side), 1000, parameters, mult_adds, options)
 
 
 FAMILY = {
+    "mlp": mlp(23_860, 23_820),
+    "mlp-100": mlp(79_510, 79_400, hidden=(100,)),
+    "mlp-colour-deep-bn": mlp(309_834, 309_560, (3, 32, 32), hidden=(100, 20, 12), batch_norm=True, activation="relu"),
+    "mlp-linear": mlp(7_850, 7_840, hidden=()),
     "lenet5": lenet5(60_000, 325_680),
     "lenet5-28": lenet5(60_000, 325_680, side=28),
     "lenet5-modern": lenet5(61_706, 416_520, side=28, form="modern"),
@@ -119,6 +128,13 @@ FAMILY = {
 # The same code with real numbers, narrow and on small pictures; the sides give maps of 1×1 and odd maps at the end.
 NARROW, NARROW_CIFAR = {"widths": (4, 6, 8, 10)}, {"widths": (4, 6, 8), "depth": 8}
 SMALL: dict[str, tuple[type[Network], tuple[int, int, int], dict[str, Any]]] = {
+    "mlp": (MLP, (1, 12, 9), {"image_size": (12, 9), "hidden": (11, 8)}),
+    "mlp-linear": (MLP, (3, 8, 8), {"image_size": (8, 8), "hidden": ()}),
+    "mlp-bn-relu": (
+        MLP,
+        (3, 8, 8),
+        {"image_size": (8, 8), "batch_norm": True, "activation": "relu", "initialisation": "scaled"},
+    ),
     "lenet5": (LeNet5, GREY, {}),
     "lenet5-28-colour": (LeNet5, (3, 28, 28), {}),
     "lenet5-modern": (LeNet5, GREY, {"form": "modern"}),
@@ -283,6 +299,10 @@ def test_the_seed_decides_the_weights(name: str):
         (CifarConvNet, {"widths": (32, 64)}, "widths must be 3 numbers"),
         (CifarConvNet, {"hidden": -1}, "hidden must be a whole number of at least 0"),
         (CifarConvNet, {"dropout": 1}, "dropout must be at least 0 and below 1"),
+        (MLP, {"hidden": (3, 0)}, "each of hidden must be a whole number of at least 1; got 0"),
+        (MLP, {"activation": "elu"}, "activation must be one of 'sigmoid', 'tanh', 'relu'; got 'elu'"),
+        (MLP, {"initialisation": "he"}, "initialisation must be one of 'normal', 'scaled'"),
+        (MLP, {"image_size": (28, 0)}, "each side of image_size must be a whole number"),
         (MobileNet, {"width_multiplier": 0}, "width_multiplier must be above 0; got 0"),
         (MobileNet, {"batch_norm_eps": float("nan")}, "batch_norm_eps must be above 0"),
         (MobileNet, {"activation": "swish"}, "activation must be one of 'relu', 'relu6'"),
