@@ -1,4 +1,4 @@
-"""Exact parameters and multiply-adds of a network, layer by layer, and the memory that training it takes.
+"""Exact parameters, multiply-adds and receptive fields, layer by layer, and the memory that training takes.
 
 The counting rule: one multiply-accumulate is 1; one picture; convolutions, transposed convolutions and linear layers
 only, padded positions included. Biases, normalisation, pooling, activations and sums are not counted.
@@ -12,12 +12,15 @@ A layer that is none of these and multiplies by stored weights says its own coun
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from math import prod
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from striate.models.receptive_field import ReceptiveFields, Spans
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -27,7 +30,13 @@ RESIZING = ("torch.nn.modules.pooling", "torch.nn.modules.padding", "torch.nn.mo
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of one layer on one picture; shapes are without the batch axis."""
+    """One call of one layer on one picture; shapes are without the batch axis.
+
+    Attributes:
+        receptive_field: pixels that one unit of the output sees along each axis (`receptive_field.py` has the rule);
+            None when it is unknown.
+        jump: pixels from one unit to the next; None where one unit stands for all positions.
+    """
 
     name: str
     type: str
@@ -41,6 +50,8 @@ class Layer:
     weights: int
     biases: int
     mult_adds: int
+    receptive_field: tuple[int, ...] | None = None
+    jump: tuple[Fraction, ...] | None = None
 
     @property
     def parameters(self) -> int:
@@ -104,9 +115,10 @@ def count(network: nn.Module, input_shape: tuple[int, ...]) -> Counts:
     """
     layers: list[Layer] = []
     counted: set[nn.Module] = set()
+    fields, picture = ReceptiveFields(), torch.empty(1, *input_shape, device="meta")
 
     def record(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        layers.append(_layer(name, module, inputs[0], output, again=module in counted))
+        layers.append(_layer(name, module, inputs[0], output, fields.of(output), again=module in counted))
         counted.add(module)
 
     modes = {module: module.training for module in network.modules()}
@@ -117,8 +129,9 @@ def count(network: nn.Module, input_shape: tuple[int, ...]) -> Counts:
     ]
     try:
         network.eval()
-        with torch.no_grad():
-            functional_call(network, _on_meta(network), (torch.empty(1, *input_shape, device="meta"),))
+        with torch.no_grad(), fields:
+            fields.start(picture)
+            functional_call(network, _on_meta(network), (picture,))
     finally:
         for hook in hooks:
             hook.remove()
@@ -191,7 +204,7 @@ def _has_row(module: nn.Module) -> bool:
     return has_parameters or hasattr(module, "mult_adds") or type(module).__module__ in RESIZING
 
 
-def _layer(name: str, module: nn.Module, input: Tensor, output: Tensor, *, again: bool) -> Layer:
+def _layer(name: str, module: nn.Module, input: Tensor, output: Tensor, spans: Spans, *, again: bool) -> Layer:
     own = [] if again else list(module.named_parameters(recurse=False))
     padding = getattr(module, "padding", None)
     return Layer(
@@ -207,6 +220,8 @@ def _layer(name: str, module: nn.Module, input: Tensor, output: Tensor, *, again
         weights=sum(parameter.numel() for name, parameter in own if name != "bias"),
         biases=sum(parameter.numel() for name, parameter in own if name == "bias"),
         mult_adds=_mult_adds(name, module, input, output),
+        receptive_field=tuple(span.size for span in spans) or None,
+        jump=tuple(span.jump for span in spans if span.jump is not None) or None,
     )
 
 
