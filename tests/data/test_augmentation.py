@@ -25,6 +25,7 @@ from striate.data.augmentation import (
     RandomAffine,
     RandomErasing,
     RandomResizedCrop,
+    RescaledCrop,
     Torchvision,
 )
 from striate.data.augmentation.arrays import noise
@@ -40,7 +41,12 @@ FACTORIES = {
     "cutout": lambda: Cutout(8),
     "brightness_contrast": lambda: BrightnessContrast(),
     "random_affine": lambda: RandomAffine(degrees=15, translate=0.1, scale=(0.9, 1.1), shear=5),
+    "random_affine_squeezed": lambda: RandomAffine(translate=0.1, squeeze=1.3, shear=5),
     "random_resized_crop": lambda: RandomResizedCrop(24),
+    "random_resized_crop_any_method": lambda: RandomResizedCrop(24, interpolation="random"),
+    "rescaled_crop": lambda: RescaledCrop(24, crop_fraction=(0.5, 0.9)),
+    "rescaled_crop_of_five": lambda: RescaledCrop(24, crop_fraction=(0.5, 0.9), square=True, places="five"),
+    "rescaled_crop_of_own_size": lambda: RescaledCrop(None, crop_fraction=(0.5, 0.9)),
     "albumentations": lambda: Albumentations(
         [
             albumentations.RandomResizedCrop(size=(24, 24)),
@@ -444,6 +450,26 @@ def test_affine_shifts_and_shears_within_their_ranges():
     assert np.linalg.det(shears[:, :, :2]) == pytest.approx(np.ones(1000))
 
 
+def test_squeezing_keeps_the_area_and_turns_width_into_height():
+    matrices = RandomAffine(squeeze=1.25).matrices(keys(0, 0, np.arange(2000)), 20, 30)
+    wider, higher = matrices[:, 0, 0], matrices[:, 1, 1]
+    assert wider * higher == pytest.approx(np.ones(2000))
+    assert (matrices[:, [0, 1], [1, 0]] == 0).all()
+    assert matrices @ np.array([14.5, 9.5, 1]) == pytest.approx(np.tile([14.5, 9.5], (2000, 1)))
+    assert np.log([wider.min(), wider.max()]) == pytest.approx([-np.log(1.25), np.log(1.25)], abs=1e-3)
+    assert abs(np.log(wider).mean()) < 4 * 2 * np.log(1.25) / np.sqrt(12 * 2000)  # either way as likely
+
+
+def test_without_squeezing_a_distortion_is_what_it_was():
+    options = {"degrees": 20, "translate": 0.1, "scale": (0.8, 1.2), "shear": 10}
+    own = keys(3, 1, np.arange(50))
+    for matrix in RandomAffine(**options, squeeze=1.0).matrices(own, 20, 30):
+        scale = np.sqrt(np.linalg.det(matrix[:, :2]))
+        angle = np.arctan2(-matrix[1, 0], matrix[0, 0])
+        shear = (matrix[0, 1] - scale * np.sin(angle)) / (scale * np.cos(angle))
+        assert matrix[1, 1] == pytest.approx(scale * (np.cos(angle) - np.sin(angle) * shear))
+
+
 def test_a_resized_crop_lies_in_the_picture_and_has_the_stated_area_and_aspect():
     augmentation = RandomResizedCrop(24, scale=(0.2, 0.6))
     height, width = np.full(3000, 300), np.full(3000, 400)
@@ -487,6 +513,78 @@ def test_the_whole_picture_at_its_own_size_comes_back(images):
     assert (output == squares).all()
 
 
+def test_each_method_of_resizing_is_as_likely():
+    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    whole = {
+        cv2.resize(picture, (40, 40), interpolation=method).tobytes()
+        for method in (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA)
+    }
+    augmentation = RandomResizedCrop(40, scale=(1.0, 1.0), ratio=(4 / 3, 4 / 3), interpolation="random")
+    output = [view.tobytes() for view in augmentation([picture] * 400, keys(0, 0, np.arange(400)))]
+    assert set(output) == whole
+    assert max(abs(output.count(one) - 100) for one in whole) < 4 * np.sqrt(400 * 3 / 16)
+
+
+# Windows of rescaled pictures
+
+
+def places_of(augmentation, picture: np.ndarray, count: int) -> np.ndarray:
+    """(count, 2): row and column of each view's first pixel, of a picture whose pixels say where they are."""
+    return augmentation([picture] * count, keys(0, 0, np.arange(count)))[:, 0, 0, :2].astype(int)
+
+
+def addressed(height: int, width: int) -> np.ndarray:
+    rows, columns = np.mgrid[0:height, 0:width]
+    return np.stack([rows, columns, 0 * rows], -1).astype(np.uint8)
+
+
+def test_alexnets_windows_lie_at_all_places_of_the_square_in_the_middle():
+    # 224 of 256 in small: 28 of 32, out of the middle of 32 × 46; offsets 0 to 4 in each axis.
+    places = places_of(RescaledCrop(28, square=True), addressed(32, 46), 2000)
+    assert set(map(tuple, places)) == {(row, 7 + column) for row in range(5) for column in range(5)}
+    counts = np.unique(places, axis=0, return_counts=True)[1]
+    assert abs(((counts - 80) ** 2 / 80).sum() - 24) < 4 * np.sqrt(48)
+
+
+def test_a_window_of_the_whole_picture_goes_to_its_ends():
+    places = places_of(RescaledCrop(28), addressed(46, 32), 2000)
+    assert (places.min(0).tolist(), places.max(0).tolist()) == ([0, 0], [18, 4])
+
+
+def test_five_places_are_the_corners_and_the_centre():
+    places = places_of(RescaledCrop(28, places="five"), addressed(32, 46), 1000)
+    found, counts = np.unique(places, axis=0, return_counts=True)
+    assert found.tolist() == [[0, 0], [0, 18], [2, 9], [4, 0], [4, 18]]
+    assert np.abs(counts - 200).max() < 4 * np.sqrt(1000 * 4 / 25)
+
+
+def test_the_short_side_is_uniform_in_its_range_and_keeps_the_aspect():
+    # VGG's jitter in small: 14 of 16 to 14 of 32. The step of a ramp tells by how much it was stretched.
+    ramp = np.tile((np.arange(60) * 4).astype(np.uint8)[:, None, None], (1, 40, 3))
+    output = RescaledCrop(14, crop_fraction=(0.4375, 0.875))([ramp] * 3000, keys(0, 0, np.arange(3000)))
+    step = (output[:, -1, 0, 0].astype(float) - output[:, 0, 0, 0]) / 13 / 4  # old pixels a new pixel
+    sides = np.rint(40 / step)
+    assert (sides.min(), sides.max()) == pytest.approx((16, 32), abs=1)
+    assert abs(sides.mean() - 24) < 4 * np.sqrt((17**2 - 1) / 12 / 3000) + 0.2
+    assert (output[:, :, :1] == output).all(), "columns of one row are equal: no turn, no shear"
+
+
+def test_a_picture_of_the_wanted_short_side_is_cut_not_resampled():
+    picture = np.random.default_rng(0).integers(0, 256, (256, 300, 3), np.uint8)
+    window = RescaledCrop(224)([picture], keys(0, 0, [5]))[0]
+    windows = np.lib.stride_tricks.sliding_window_view(picture[..., 0], (224, 224))
+    assert (windows == window[..., 0]).all(axis=(2, 3)).any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (300, 2), (5, 400), (224, 224), (1000, 37)])
+def test_a_window_fits_every_picture(height, width):
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    for options in ({"crop_fraction": (0.4, 1.0)}, {"square": True}, {"places": "five"}, {"crop_fraction": (1.0, 1.0)}):
+        assert RescaledCrop(24, **options)([picture] * 8, keys(0, 0, np.arange(8))).shape == (8, 24, 24, 3)
+        own = RescaledCrop(None, **options)([picture] * 2, keys(0, 0, np.arange(2)))
+        assert own.shape == (2, height, width, 3)
+
+
 @pytest.mark.parametrize(
     "factory",
     [
@@ -500,6 +598,11 @@ def test_the_whole_picture_at_its_own_size_comes_back(images):
         lambda: RandomAffine(border="wrap"),
         lambda: RandomResizedCrop(0),
         lambda: RandomResizedCrop(8, scale=(0.5, 1.5)),
+        lambda: RandomResizedCrop(8, interpolation="lanczos"),
+        lambda: RandomAffine(squeeze=0.9),
+        lambda: RescaledCrop(0),
+        lambda: RescaledCrop(8, crop_fraction=(0.0, 0.5)),
+        lambda: RescaledCrop(8, places="nine"),
     ],
 )
 def test_values_without_meaning_are_refused(factory):

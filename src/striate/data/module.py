@@ -16,6 +16,7 @@ from striate.data.meta import Meta
 from striate.data.pack import open_pack
 from striate.data.preparation import Preparation, prepare
 from striate.data.preprocessing import Preprocessing
+from striate.data.principal_colours import principal_colours
 from striate.data.restoring import restore_raw
 from striate.data.sampling import BatchSampler, epoch_order, keys, uniform
 from striate.data.sources.base import Source
@@ -36,7 +37,8 @@ class ImageDataModule(pl.LightningDataModule):
         root: where the raw data lie (for the source; named here so that `data.root=PATH` is a valid option).
         input_size: side of the square that the network sees; encoded packs only.
         crop_fraction: share of the short side that the centre crop keeps at evaluation; encoded packs only.
-        batch_size: samples of one optimizer step over all devices and accumulated parts: the global batch.
+        batch_size: samples of one optimizer step over all devices and accumulated parts: the global batch; "all" is the
+            whole training split, one step an epoch.
         num_workers: processes that read and augment; "auto" is 0 for arrays in memory, else one a core.
         classes: a subset of the set's classes by name; None for all.
         one_batch: train on the samples of a single batch again and again: can the network learn them by heart?
@@ -59,7 +61,7 @@ class ImageDataModule(pl.LightningDataModule):
         root: str | None = None,
         input_size: Annotated[int, Ge(1)] | None = None,
         crop_fraction: Annotated[float, Gt(0), Le(1)] = 0.875,
-        batch_size: Annotated[int, Ge(1)] = 64,
+        batch_size: Annotated[int, Ge(1)] | Literal["all"] = 64,
         num_workers: Annotated[int, Ge(0)] | Literal["auto"] = "auto",
         classes: Sequence[str | int] | None = None,
         samples_per_class: Annotated[int, Ge(1)] | None = None,
@@ -81,7 +83,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.folder = Path(prepared_dir) / self.name
         self.source, self.preparation = source, prepare
         self.input_size, self.crop_fraction = input_size, crop_fraction
-        self.batch_size, self.num_workers, self.accumulate = batch_size, num_workers, accumulate
+        self._batch_size, self.num_workers, self.accumulate = batch_size, num_workers, accumulate
         self.classes = None if classes is None else [str(name) for name in classes]
         self.samples_per_class, self.one_batch = samples_per_class, one_batch
         self.augmentation, self.seed = augmentation, seed
@@ -91,15 +93,30 @@ class ImageDataModule(pl.LightningDataModule):
         self._train_loader: ResumableLoader | None = None
         self._position: dict[str, int] | None = None
 
+    @property
+    def batch_size(self) -> int:
+        """Samples of one optimizer step."""
+        return len(self.dataset("train")) if self._batch_size == "all" else int(self._batch_size)
+
+    @batch_size.setter
+    def batch_size(self, value: int) -> None:
+        self._batch_size = value
+
     # Lightning's hook, on one process only.
     def prepare_data(self, *, only_missing: bool = False) -> None:
         """Makes the pack if it is missing, from raw data that are restored first if they are pinned.
 
-        A pack that was made with other options is made anew, unless `only_missing`.
+        A pack that was made with other options is made anew, unless `only_missing`. What the augmentation must know of
+        the training pictures is measured too, so that no other process needs to.
         """
         if self._prepared:
             return
         self._prepared = True
+        self._prepare(only_missing)
+        if self.augmentation is not None:
+            self.augmentation.with_colours(lambda: principal_colours(self.folder, Meta.load(self.folder), keep=True))
+
+    def _prepare(self, only_missing: bool) -> None:
         there = (self.folder / "meta.json").is_file()
         if self.source is None or self.preparation is None:
             if there:
@@ -182,9 +199,11 @@ class ImageDataModule(pl.LightningDataModule):
         rows = np.flatnonzero(targets >= 0)
         if split == "train" and self.samples_per_class is not None:
             rows = self._few(rows, targets, self.samples_per_class)
-        if split == "train" and self.one_batch:
+        if split == "train" and self.one_batch and self._batch_size != "all":
             rows = np.sort(rows[epoch_order(len(rows), self.seed, 0, shuffle=True)[: self.batch_size]])
-        augmentation = self.augmentation if split == "train" else None
+        augmentation = None
+        if split == "train" and self.augmentation is not None:
+            augmentation = self.augmentation.with_colours(lambda: principal_colours(self.folder, whole))
         if augmentation is None and whole.pack == "encoded" and self.input_size is None:
             raise ConfigurationError(
                 "data.input_size is missing: the pictures of this set differ in size", do="data.input_size=224"

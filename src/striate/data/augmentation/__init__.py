@@ -1,14 +1,15 @@
 """Augmentation: pure functions of (pictures, keys), behind one interface, with three back ends.
 
-`arrays` and `warps` are ours (whole batches, and one picture at a time), `albumentations_backend` and
+`arrays`, `warps` and `colours` are ours (whole batches, or one picture at a time), `albumentations_backend` and
 `torchvision_backend` take the transforms of these libraries. Neither library is imported before it is used.
 """
 
 from striate.data.augmentation.albumentations_backend import Albumentations
 from striate.data.augmentation.arrays import BrightnessContrast, Cutout, HorizontalFlip, PadAndCrop, RandomErasing
 from striate.data.augmentation.base import Augmentation, CentreView, Images, Pipeline
+from striate.data.augmentation.colours import PrincipalColours, PrincipalColourShift
 from striate.data.augmentation.torchvision_backend import Torchvision
-from striate.data.augmentation.warps import RandomAffine, RandomResizedCrop
+from striate.data.augmentation.warps import RandomAffine, RandomResizedCrop, RescaledCrop
 
 __all__ = [
     "Albumentations",
@@ -20,8 +21,11 @@ __all__ = [
     "Images",
     "PadAndCrop",
     "Pipeline",
+    "PrincipalColourShift",
+    "PrincipalColours",
     "RandomAffine",
     "RandomErasing",
     "RandomResizedCrop",
+    "RescaledCrop",
     "Torchvision",
 ]

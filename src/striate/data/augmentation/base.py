@@ -1,13 +1,16 @@
 """The interface of every augmentation, and how several become one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from striate.data.sampling import Keys, bits
 from striate.data.views import centre_view
+
+if TYPE_CHECKING:
+    from striate.data.augmentation.colours import PrincipalColours
 
 # (B, H, W, C) uint8, or B pictures (H, W, C) uint8 of different sizes
 Images: TypeAlias = np.ndarray | Sequence[np.ndarray]
@@ -34,6 +37,10 @@ class Augmentation(ABC):
             ValueError: the results do not share one size.
         """
 
+    def with_colours(self, colours: "Callable[[], PrincipalColours]") -> "Augmentation":
+        """The same with the colours of the training pictures where it needs them; only then does it ask for them."""
+        return self
+
 
 class Pipeline(Augmentation):
     """One augmentation after another, each under keys of its own (else two flips would always agree).
@@ -49,6 +56,10 @@ class Pipeline(Augmentation):
         for position, transform in enumerate(self.transforms):
             images = transform(images, bits(keys, position))
         return as_batch(images)
+
+    def with_colours(self, colours: "Callable[[], PrincipalColours]") -> "Pipeline":
+        """Hands them on."""
+        return Pipeline([transform.with_colours(colours) for transform in self.transforms])
 
 
 class CentreView(Augmentation):

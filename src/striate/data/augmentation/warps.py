@@ -1,20 +1,22 @@
 """Geometric augmentations that resample each picture (OpenCV), with parameters drawn for the whole batch at once."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
+from annotated_types import Ge
 
 from striate.data.augmentation.arrays import checked_probability, checked_range
 from striate.data.augmentation.base import Augmentation, Images, as_batch
 from striate.data.sampling import Keys, integers, uniform
 
 BORDERS = {"constant": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101, "replicate": cv2.BORDER_REPLICATE}
+METHODS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA)
 
 
 class RandomAffine(Augmentation):
-    """Rotate, scale, shear and shift about the centre; every amount uniform in its range, bilinear resampling.
+    """Rotate, scale, squeeze, shear and shift about the centre; all amounts uniform in their ranges, bilinear.
 
     Args:
         degrees: largest rotation, either way.
@@ -24,6 +26,8 @@ class RandomAffine(Augmentation):
         p: probability for a picture.
         border: what lies outside: "constant" (`fill`), "reflect" or "replicate".
         fill: grey value, or one value a channel.
+        squeeze: largest factor s ≥ 1 by which width shrinks while height grows, or the reverse; uniform in its
+            logarithm (LeCun et al. 1998, section III.A.4).
     """
 
     def __init__(
@@ -35,12 +39,16 @@ class RandomAffine(Augmentation):
         p: float = 1.0,
         border: Literal["constant", "reflect", "replicate"] = "constant",
         fill: int | Sequence[int] = 0,
+        squeeze: Annotated[float, Ge(1)] = 1.0,
     ):
         if border not in BORDERS:
             raise ValueError(f"expected border to be one of {', '.join(BORDERS)}, got {border}")
+        if squeeze < 1:
+            raise ValueError(f"expected squeeze >= 1, got {squeeze}")
         self.degrees, self.shear, self.translate = degrees, shear, translate
         self.scale = checked_range("scale", scale, 1e-3, 1e3)
         self.p, self.border, self.fill = checked_probability(p), border, fill
+        self.squeeze = squeeze
 
     def __call__(self, images: Images, keys: Keys) -> np.ndarray:
         images = as_batch(images)
@@ -62,6 +70,8 @@ class RandomAffine(Augmentation):
         scale = uniform(keys, 3, *self.scale)
         cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
         linear = np.stack([cosine, cosine * shear + sine, -sine, cosine - sine * shear], 1).reshape(-1, 2, 2)
+        wider = np.exp(uniform(keys, 6, -np.log(self.squeeze), np.log(self.squeeze)))
+        linear = linear * np.stack([wider, 1.0 / wider], 1)[:, None]  # before all else: the columns are x and y
         centre = np.array([(width - 1) / 2, (height - 1) / 2])
         shift = np.stack([uniform(keys, 4, -width, width), uniform(keys, 5, -height, height)], 1) * self.translate
         return np.concatenate([linear, (centre - linear @ centre + shift)[:, :, None]], 2)
@@ -77,6 +87,8 @@ class RandomResizedCrop(Augmentation):
         size: side of the result in pixels; None keeps the size of pictures that share one.
         scale: range of the window's part of the picture's area.
         ratio: range of its width over its height, drawn uniformly in the logarithm.
+        interpolation: "bilinear", with whole factors by area first; or "random": nearest, bilinear, bicubic or area,
+            each as likely ("with equal probability", section 6).
     """
 
     attempts = 10
@@ -86,18 +98,27 @@ class RandomResizedCrop(Augmentation):
         size: int | None,
         scale: tuple[float, float] = (0.08, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: Literal["bilinear", "random"] = "bilinear",
     ):
-        if size is not None and size < 1:
-            raise ValueError(f"expected size >= 1 pixel, got {size}")
-        self.size = size
+        if (size is not None and size < 1) or interpolation not in ("bilinear", "random"):
+            raise ValueError(f"expected size >= 1 pixel and interpolation bilinear or random, got {size} and "
+                             f"{interpolation}")  # fmt: skip
+        self.size, self.interpolation = size, interpolation
         self.scale, self.ratio = checked_range("scale", scale, 0.0, 1.0), checked_range("ratio", ratio, 1e-3, 1e3)
 
     def __call__(self, images: Images, keys: Keys) -> np.ndarray:
         sides = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2)
+        methods = integers(keys, 4 * self.attempts, 0, len(METHODS)).tolist()
         views = []
-        for image, (top, left, rows, columns) in zip(images, self.windows(keys, *sides.T), strict=True):
+        for image, window, method in zip(images, self.windows(keys, *sides.T).tolist(), methods, strict=True):
+            top, left, rows, columns = window
             height, width = (self.size, self.size) if self.size is not None else image.shape[:2]
-            views.append(resample(image[top : top + rows, left : left + columns], height, width))
+            content = image[top : top + rows, left : left + columns]
+            if self.interpolation == "random":
+                resized = cv2.resize(content, (width, height), interpolation=METHODS[method])
+                views.append(resized.reshape(height, width, image.shape[2]))
+            else:
+                views.append(resample(content, height, width))
         return as_batch(views)
 
     def windows(self, keys: Keys, height: np.ndarray, width: np.ndarray) -> np.ndarray:
@@ -121,6 +142,64 @@ class RandomResizedCrop(Augmentation):
             if not open_.any():
                 break
         return np.stack([top, left, rows, columns], 1)
+
+
+class RescaledCrop(Augmentation):
+    """Rescale the picture, keeping its aspect, and cut a square of `size` pixels out at a random place.
+
+    The short side S is uniform among the whole numbers of its range: fixed at 256 for a window of 224 in AlexNet
+    (Krizhevsky et al. 2012, section 4.1), between 256 and 512 in VGG (Simonyan & Zisserman 2014, section 3.1), between
+    256 and 480 in ResNet (He et al. 2015, section 3.4). All places are equally likely.
+
+    Args:
+        size: side of the window in pixels; None keeps the size of pictures that share one.
+        crop_fraction: range of the window's share of the short side: S lies between size / high and size / low.
+        square: only the square in the middle of the rescaled picture counts, as AlexNet has it.
+        places: "any", or "five": the four corners and the centre, each as likely (Zeiler & Fergus 2013, section 3.1).
+    """
+
+    def __init__(
+        self,
+        size: int | None,
+        crop_fraction: tuple[float, float] = (0.875, 0.875),
+        square: bool = False,
+        places: Literal["any", "five"] = "any",
+    ):
+        if (size is not None and size < 1) or places not in ("any", "five"):
+            raise ValueError(f"expected size >= 1 pixel and places any or five, got {size} and {places}")
+        self.size, self.square, self.places = size, square, places
+        self.crop_fraction = checked_range("crop_fraction", crop_fraction, 1e-3, 1.0)
+
+    def __call__(self, images: Images, keys: Keys) -> np.ndarray:
+        sides = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2)
+        wanted = np.full_like(sides, self.size) if self.size is not None else sides
+        low, high = (np.rint(wanted.min(1) / share).astype(np.int64) for share in self.crop_fraction[::-1])
+        scaled = rescaled(sides, integers(keys, 0, low, high + 1), wanted)
+        views = []
+        for image, (rows, columns), (height, width), (top, left) in zip(
+            images, scaled.tolist(), wanted.tolist(), self.corners(keys, scaled, wanted).tolist(), strict=True
+        ):
+            whole = resample(image, rows, columns) if image.shape[:2] != (rows, columns) else image
+            views.append(whole[top : top + height, left : left + width])
+        return as_batch(views)
+
+    def corners(self, keys: Keys, sides: np.ndarray, window: np.ndarray) -> np.ndarray:
+        """(B, 2): top and left of windows (B, 2) in pictures of heights and widths (B, 2)."""
+        frame = np.maximum(sides.min(1, keepdims=True), window) if self.square else sides
+        room = frame - window
+        place = np.stack([integers(keys, 1, 0, room[:, 0] + 1), integers(keys, 2, 0, room[:, 1] + 1)], 1)
+        if self.places == "five":
+            shares = np.array([(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)])[integers(keys, 1, 0, 5)]
+            place = (room * shares) // 2
+        return (sides - frame) // 2 + place
+
+
+def rescaled(sides: np.ndarray, short_side: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Heights and widths (B, 2) brought to short sides (B,), the aspect kept, none below `least` (B, 2)."""
+    long = np.floor(short_side * sides.max(1) / sides.min(1)).astype(np.int64)
+    upright = (sides[:, 0] > sides[:, 1])[:, None]
+    scaled = np.where(upright, np.stack([long, short_side], 1), np.stack([short_side, long], 1))
+    return np.maximum(scaled, least)
 
 
 def resample(window: np.ndarray, height: int, width: int) -> np.ndarray:
