@@ -154,6 +154,7 @@ class LeNet5(Network):
     other data have them; with classes other than ten the codes are not bitmaps, which would mean nothing.
     """
 
+    paper_input = (1, 32, 32)
     classifier_name = "output"
     num_features = 84
     activation: nn.Module

@@ -114,34 +114,19 @@ class MobileNet(Network):
         self.conv0 = nn.Conv2d(in_channels, channels, 3, 2, padding=1, bias=False)
         self.bn0, self.act0 = BatchNorm2d(channels, batch_norm_eps), activation_layer(activation)
         self.feature_info = {}
-        self.blocks: list[str] = []
-        modules: tuple[str, ...] = ("conv0", "bn0")
+        last = ""
+        modules: tuple[str, ...] = ("conv0", "bn0", "act0")
         for number, (width, step) in enumerate(BLOCKS, start=1):
             if shallow and number in SHALLOW:
                 continue
             if step == 2:  # the map before is the last of its size: a stage ends there
-                self.feature_info[self.blocks[-1]] = FeatureInfo(channels, stride, modules)
+                self.feature_info[last] = FeatureInfo(channels, stride, modules)
                 modules = ()
             name, width = f"block{number}", max(8, int(width * width_multiplier))
             self.add_module(name, block(channels, width, step, activation, batch_norm_eps))
-            self.blocks.append(name)
-            channels, stride, modules = width, stride * step, (*modules, name)
-        self.feature_info[self.blocks[-1]] = FeatureInfo(channels, stride, modules)
+            channels, stride, modules, last = width, stride * step, (*modules, name), name
+        self.feature_info[last] = FeatureInfo(channels, stride, modules)
         self.num_features = channels
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
         initialise_he(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        *_, last = self.forward_features(x).values()
-        return self.fc(self.avgpool(last).flatten(1))
-
-    def forward_features(self, x: Tensor) -> dict[str, Tensor]:
-        self.check_input(x)
-        x = self.act0(self.bn0(self.conv0(x)))
-        features = {}
-        for name in self.blocks:
-            x = self.get_submodule(name)(x)
-            if name in self.feature_info:
-                features[name] = x
-        return features

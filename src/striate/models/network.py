@@ -1,7 +1,8 @@
 """What all networks share: the contract, the check of arguments and input, initialisation and batch normalisation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ class FeatureInfo:
         channels: channels of its map.
         stride: input pixels between neighbouring units of its map; where every layer pads, an input of side s
             gives a map of side ceil(s / stride).
-        modules: names of the submodules that compute it from the stage before.
+        modules: names of the submodules that compute it from the stage before, in order of execution.
     """
 
     channels: int
@@ -36,21 +37,40 @@ def check_count(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
 
 
+def check_widths(widths: Sequence[int], stages: int) -> None:
+    """Raises ValueError when `widths` is not one count of channels for each stage."""
+    if len(widths) != stages:
+        raise ValueError(f"widths must be {stages} numbers, one a stage; got {list(widths)}")
+    for width in widths:
+        check_count("each of widths", width)
+
+
 class Network(nn.Module):
     """A classifier: pictures (N, `in_channels`, H, W) in, logits (N, `num_classes`) out, in every mode.
 
     Attributes:
-        feature_info: stage name -> FeatureInfo, in the order of `forward_features`.
+        paper_input: (C, H, W) of the pictures for which the paper gives its figures.
+        smallest_side: the least height and width that the layers leave something of.
+        feature_info: stage name -> FeatureInfo, in order; unless a network says otherwise, the modules of its stages
+            one after the other are its body.
+        head: names of the modules that make logits of the last map, in order; the first linear layer flattens it.
         num_features: channels into the classifier.
         classifier_name: name of the last layer; the parameters and buffers below it depend on the classes.
+        auxiliary_classifiers: names of the last layers of the auxiliary heads, where these were built.
+        auxiliary_weights: of the losses of these heads, the main one having 1.
 
     Raises:
         ValueError: a bad argument or an input of the wrong shape; the message names the valid values.
     """
 
+    paper_input: ClassVar[tuple[int, int, int]]
+    smallest_side: int = 1
     feature_info: dict[str, FeatureInfo]
+    head: tuple[str, ...] = ("avgpool", "fc")
     num_features: int
     classifier_name: str = "fc"
+    auxiliary_classifiers: tuple[str, ...] = ()
+    auxiliary_weights: tuple[float, ...] = ()
 
     def __init__(self, num_classes: int, in_channels: int):
         super().__init__()
@@ -58,25 +78,57 @@ class Network(nn.Module):
         check_count("in_channels", in_channels)
         self.num_classes, self.in_channels = num_classes, in_channels
 
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_input(x)
+        for stage in self.feature_info:
+            x = self.forward_stage(stage, x)
+        return self.forward_head(x)
+
     def forward_features(self, x: Tensor) -> dict[str, Tensor]:
         """The map of every stage, (N, C, H, W) each, by stage name, in order."""
-        raise NotImplementedError
+        self.check_input(x)
+        features = {}
+        for stage in self.feature_info:
+            features[stage] = x = self.forward_stage(stage, x)
+        return features
+
+    def forward_aux(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The logits, then those of each auxiliary head, (N, K) all: what training looks at."""
+        return (self(x),)
+
+    def forward_stage(self, stage: str, x: Tensor) -> Tensor:
+        """The map of one stage from that of the stage before, for the first from the pictures."""
+        for name in self.feature_info[stage].modules:
+            x = getattr(self, name)(x)
+        return x
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        """Logits (N, K) from the map of the last stage."""
+        for name in self.head:
+            module = getattr(self, name)
+            x = module(x.flatten(1) if isinstance(module, nn.Linear) else x)
+        return x
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Puts a newly initialised classifier for `num_classes` in the place of the old one."""
+        """Puts newly initialised classifiers for `num_classes`, in all heads, in the place of the old ones."""
         check_count("num_classes", num_classes)
-        old = self.get_submodule(self.classifier_name)
-        head = nn.Linear(self.num_features, num_classes).to(next(old.parameters()))
-        initialise_classifier(head)
-        self.set_submodule(self.classifier_name, head.train(self.training))
+        for name in (self.classifier_name, *self.auxiliary_classifiers):
+            old = self.get_submodule(name)
+            assert isinstance(old, nn.Linear)
+            fresh = nn.Linear(old.in_features, num_classes).to(old.weight)
+            initialise_classifier(fresh)
+            self.set_submodule(name, fresh.train(self.training))
         self.num_classes = num_classes
 
     def check_input(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"expected an input (N, {self.in_channels}, H, W); got {tuple(x.shape)}")
+        if min(x.shape[2:]) < self.smallest_side:
+            side = self.smallest_side
+            raise ValueError(f"expected pictures of at least {side}×{side}; got {x.shape[2]}×{x.shape[3]}")
 
 
-class BatchNorm2d(nn.BatchNorm2d):
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation that a batch of one survives.
 
     A single value per channel (one picture on a 1×1 map) has no variance, and PyTorch refuses it in training. Here it
@@ -87,6 +139,14 @@ class BatchNorm2d(nn.BatchNorm2d):
         if self.training and x.numel() == x.shape[1]:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         return super().forward(x)
+
+
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
+    """Of maps (N, C, H, W), over pictures and positions; one value per channel: see `_BatchNorm`."""
+
+
+class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
+    """Of vectors (N, C), over pictures; a batch of one: see `_BatchNorm`."""
 
 
 def initialise_he(network: Network, nonlinearity: str = "relu") -> None:

@@ -3,9 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
-from striate.models.network import BatchNorm2d, FeatureInfo, Network, check_choice, check_count, initialise_he
+from striate.models.network import BatchNorm2d, FeatureInfo, Network, check_choice, check_widths, initialise_he
 from striate.models.residual_blocks import SHORTCUTS, BasicBlock, BottleneckBlock
 
 
@@ -26,7 +26,7 @@ class _ResidualNetwork(Network):
     ) -> None:
         """Adds conv2_x, conv3_x … with blocks conv2_1, conv2_2 …, each stage but the first with stride 2."""
         channels, stride = self.conv1.out_channels, self.conv1.stride[0]
-        self.feature_info = {"conv1": FeatureInfo(channels, stride, ("conv1", "bn1"))}
+        self.feature_info = {"conv1": FeatureInfo(channels, stride, ("conv1", "bn1", "relu1"))}
         stride *= 1 if isinstance(self.pool1, nn.Identity) else 2
         for stage, (width, count) in enumerate(zip(widths, counts, strict=True), start=2):
             first = 1 if stage == 2 else 2
@@ -36,24 +36,12 @@ class _ResidualNetwork(Network):
                 channels = width * block.expansion
             stride *= first
             self.add_module(f"conv{stage}_x", nn.Sequential(blocks))
-            self.feature_info[f"conv{stage}_x"] = FeatureInfo(channels, stride, (f"conv{stage}_x",))
+            modules = ("pool1", "conv2_x") if stage == 2 else (f"conv{stage}_x",)
+            self.feature_info[f"conv{stage}_x"] = FeatureInfo(channels, stride, modules)
         self.num_features = channels
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, self.num_classes)
         initialise_he(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        *_, last = self.forward_features(x).values()
-        return self.fc(self.avgpool(last).flatten(1))
-
-    def forward_features(self, x: Tensor) -> dict[str, Tensor]:
-        self.check_input(x)
-        x = self.relu1(self.bn1(self.conv1(x)))
-        features = {"conv1": x}
-        x = self.pool1(x)
-        for name in list(self.feature_info)[1:]:
-            features[name] = x = self.get_submodule(name)(x)
-        return features
 
 
 class ResNet(_ResidualNetwork):
@@ -103,6 +91,7 @@ class ResNet(_ResidualNetwork):
     and is evaluated in between.
     """
 
+    paper_input = (3, 224, 224)
     counts = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # noqa: RUF012
 
     def __init__(
@@ -158,6 +147,8 @@ class CifarResNet(_ResidualNetwork):
     Differs from the paper: as `ResNet`. The paper does not name these layers; the names go on from its Table 1.
     """
 
+    paper_input = (3, 32, 32)
+
     def __init__(
         self,
         num_classes: int = 10,
@@ -177,10 +168,3 @@ class CifarResNet(_ResidualNetwork):
         self.bn1, self.relu1 = BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
         self.pool1 = nn.Identity()
         self._add_stages(BasicBlock, (depth // 6,) * 3, widths, (shortcut, "3x3", zero_init_residual))
-
-
-def check_widths(widths: Sequence[int], stages: int) -> None:
-    if len(widths) != stages:
-        raise ValueError(f"widths must be {stages} numbers, one a stage; got {list(widths)}")
-    for width in widths:
-        check_count("each of widths", width)
