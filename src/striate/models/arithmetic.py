@@ -18,14 +18,15 @@ from math import prod
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from striate.models.meta_pass import run_with, stand_ins
 from striate.models.receptive_field import ReceptiveFields, Spans
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # Layers without weights that have a row of their own in the table, because they change the size of the map.
 RESIZING = ("torch.nn.modules.pooling", "torch.nn.modules.padding", "torch.nn.modules.upsampling")
+ADAPTIVE = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class TrainingMemory:
 def count(network: nn.Module, input_shape: tuple[int, ...]) -> Counts:
     """Counts `network`, in evaluation mode, on a picture of `input_shape` (C, H, W); the network stays as it is.
 
+    Auxiliary heads are counted where they were built.
+
     Raises:
         ValueError: for a layer with weights that the counting rule does not cover.
     """
@@ -118,6 +121,8 @@ def count(network: nn.Module, input_shape: tuple[int, ...]) -> Counts:
     fields, picture = ReceptiveFields(), torch.empty(1, *input_shape, device="meta")
 
     def record(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, ADAPTIVE) and inputs[0].shape == output.shape:
+            return  # it has nothing to do at this size
         layers.append(_layer(name, module, inputs[0], output, fields.of(output), again=module in counted))
         counted.add(module)
 
@@ -131,7 +136,7 @@ def count(network: nn.Module, input_shape: tuple[int, ...]) -> Counts:
         network.eval()
         with torch.no_grad(), fields:
             fields.start(picture)
-            functional_call(network, _on_meta(network), (picture,))
+            run_with(stand_ins(network), network, picture)
     finally:
         for hook in hooks:
             hook.remove()
@@ -165,7 +170,7 @@ def training_memory(
         optimizer_slots: what the optimizer keeps, in tensors per trainable parameter.
         activation_dtype: what floating-point activations are stored in; bfloat16 under its autocast.
     """
-    substitutes = _on_meta(network)
+    substitutes = stand_ins(network)
     weights = {tensor.untyped_storage()._cdata for tensor in substitutes.values()}
     # A storage is kept here for as long as its address serves as its name.
     kept: dict[int, tuple[torch.UntypedStorage, int]] = {}
@@ -179,7 +184,7 @@ def training_memory(
 
     batch = keep(torch.empty(batch_size, *input_shape, device="meta"))
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        functional_call(network, substitutes, (batch,))
+        run_with(substitutes, network, batch)
     gradients = sum(_bytes(parameter) for parameter in network.parameters() if parameter.requires_grad)
     return TrainingMemory(
         parameters=sum(_bytes(tensor) for tensor in (*network.parameters(), *network.buffers())),
@@ -191,12 +196,6 @@ def training_memory(
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def _on_meta(network: nn.Module) -> dict[str, Tensor]:
-    """Stand-ins without memory for all parameters and buffers, so that the network itself stays as it is."""
-    parameters = {name: p.detach().to("meta").requires_grad_(p.requires_grad) for name, p in network.named_parameters()}
-    return parameters | {name: buffer.to("meta") for name, buffer in network.named_buffers()}
 
 
 def _has_row(module: nn.Module) -> bool:

@@ -46,8 +46,8 @@ class ZFNet(DenseHeadNetwork):
 
     Differs from the paper: it prints no padding; 1 in conv1, 0 in conv2 and pooling windows that may stand over (ceil
     mode) in pool1 and pool2 are what its map sizes need. It gives no numbers for its contrast normalisation across
-    maps: here AlexNet's. It prints weights "initialised to 10⁻²", which can only be meant as a deviation. Its rescaling of
-    filters to a root mean square of at most 0.1 belongs to the training.
+    maps: here AlexNet's. It prints weights "initialised to 10⁻²", which can only be meant as a deviation. Its
+    rescaling of filters to a root mean square of at most 0.1 belongs to the training.
     """
 
     paper_input = (3, 224, 224)
