@@ -1,7 +1,8 @@
 """From a pack to batches: one read a batch, chance from keys, and a loader that goes on in the middle of an epoch."""
 
+import copy
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from striate.allocation import keep_freed_memory
 from striate.data.augmentation import Augmentation
+from striate.data.multiview import Views, grouped
 from striate.data.pack import Pack
 from striate.data.preprocessing import Preprocessing
 from striate.data.sampling import BatchSampler, keys
@@ -26,6 +28,19 @@ class Batch(NamedTuple):
     """
 
     images: Tensor
+    targets: Tensor
+    indices: Tensor
+
+
+class ViewBatch(NamedTuple):
+    """What a task receives where pictures are seen in several views.
+
+    `images` are (n, H, W, C) uint8, one tensor for each size of view, `owners` (n,) int64 say of which of the N samples
+    each view is; `targets` and `indices` as in `Batch`.
+    """
+
+    images: Sequence[Tensor]
+    owners: Sequence[Tensor]
     targets: Tensor
     indices: Tensor
 
@@ -53,6 +68,7 @@ class BatchDataset(Dataset[Batch]):
     ):
         self.pack, self.rows, self.targets = pack, rows, targets
         self.preprocessing, self.augmentation, self.seed = preprocessing, augmentation, seed
+        self.views: Views | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,9 +78,21 @@ class BatchDataset(Dataset[Batch]):
         """The name of each sample: the path of its raw picture."""
         return [self.pack.names[row] for row in self.rows]
 
-    def __getitem__(self, request: tuple[int, np.ndarray]) -> Batch:
+    def seen_in(self, views: Views | None) -> "BatchDataset":
+        """The same pictures in several views, as `ViewBatch`; None for the single view, as they are."""
+        if views is None:
+            return self
+        other = copy.copy(self)
+        other.views = views
+        return other
+
+    def __getitem__(self, request: tuple[int, np.ndarray]) -> Any:
         epoch, indices = request
         pictures = self.pack.read(self.rows[indices])
+        if self.views is not None:
+            images, owners = grouped([self.views(picture, self.preprocessing) for picture in pictures])
+            targets = torch.from_numpy(self.targets[indices])
+            return ViewBatch(images, owners, targets, torch.from_numpy(np.asarray(indices, np.int64)))
         if self.augmentation is not None and len(indices):
             # The key is that of the pack's row: a sample looks the same whichever subset it is drawn in.
             pictures = self.augmentation(pictures, keys(self.seed, epoch, self.rows[indices]))
@@ -93,7 +121,7 @@ class ResumableLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self._handed_out = self.sampler.start_batch  # type: ignore[attr-defined]
-        direct = self.num_workers == 0 and not self.pin_memory
+        direct = self.num_workers == 0 and not self.pin_memory and self.dataset.views is None  # type: ignore[attr-defined]
         for batch in self._in_bulk() if direct else super().__iter__():
             self._handed_out += 1
             yield batch

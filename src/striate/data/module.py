@@ -11,8 +11,9 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from striate.data.augmentation import Augmentation
-from striate.data.loading import Batch, BatchDataset, ResumableLoader
+from striate.data.loading import Batch, BatchDataset, ResumableLoader, ViewBatch
 from striate.data.meta import Meta
+from striate.data.multiview import Views, pictures_at_once
 from striate.data.pack import open_pack
 from striate.data.preparation import Preparation, prepare
 from striate.data.preprocessing import Preprocessing
@@ -88,6 +89,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.samples_per_class, self.one_batch = samples_per_class, one_batch
         self.augmentation, self.seed = augmentation, seed
         self.test_split = "test"  # `evaluate` may name another
+        self.test_views: Views | None = None  # and look at pictures more than once
         self._datasets: dict[str, BatchDataset] = {}
         self._prepared = False
         self._train_loader: ResumableLoader | None = None
@@ -226,8 +228,9 @@ class ImageDataModule(pl.LightningDataModule):
     def _parts(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
-    def _loader(self, split: str, train: bool) -> ResumableLoader:
-        dataset, (rank, world_size) = self.dataset(split), self._parts()
+    def _loader(self, split: str, train: bool, views: Views | None = None) -> ResumableLoader:
+        dataset, (rank, world_size) = self.dataset(split).seen_in(views), self._parts()
+        batch_size = self.batch_size if views is None else max(world_size, pictures_at_once(views, self.batch_size))
         if train:
             multiple = world_size * self.accumulate
             if self.batch_size % multiple:
@@ -247,7 +250,7 @@ class ImageDataModule(pl.LightningDataModule):
                 do="prepare it with a larger data.prepare.val_fraction or test_fraction",
             )
         sampler = BatchSampler(
-            len(dataset), self.batch_size, seed=self.seed, shuffle=train, drop_last=train, rank=rank,
+            len(dataset), batch_size, seed=self.seed, shuffle=train, drop_last=train, rank=rank,
             world_size=world_size, parts=self.accumulate if train else 1,
         )  # fmt: skip
         workers = self._workers()
@@ -294,11 +297,16 @@ class ImageDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> ResumableLoader:
         """Every sample once, in order, over all processes."""
-        return self._loader(self.test_split, train=False)
+        return self._loader(self.test_split, train=False, views=self.test_views)
 
-    def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Batch | ViewBatch, device: Any, dataloader_idx: int) -> Batch | ViewBatch:
         """Moves pictures and labels; the indices stay, for messages and tables."""
         if device.type == "cpu":
             return batch
+        if isinstance(batch, ViewBatch):
+            groups, owners = (
+                [tensor.to(device, non_blocking=True) for tensor in part] for part in (batch.images, batch.owners)
+            )
+            return ViewBatch(groups, owners, batch.targets.to(device, non_blocking=True), batch.indices)
         images, targets = (tensor.to(device, non_blocking=True) for tensor in batch[:2])
         return Batch(images, targets, batch.indices)

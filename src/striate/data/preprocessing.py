@@ -53,9 +53,13 @@ class Preprocessing:
         """What the network sees of a pack's picture at evaluation: (H, W, C) uint8."""
         return image if self.input_size is None else centre_view(image, self.input_size, self.crop_fraction)
 
+    def packed(self, file: bytes) -> np.ndarray:
+        """A raw picture file in the pack's form: decoded, resized as `prepare` does; (H, W, C) uint8."""
+        return apply_geometry(decode(file, self.channels), dict(self.geometry))
+
     def read(self, file: bytes) -> np.ndarray:
         """What the network sees of a raw picture file: decoded, in the pack's form, cropped; (H, W, C) uint8."""
-        return self.view(apply_geometry(decode(file, self.channels), dict(self.geometry)))
+        return self.view(self.packed(file))
 
     def normalise(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """(N, H, W, C) uint8 to (N, C, H, W) with mean 0 and deviation 1 over the training set, laid out channels last.

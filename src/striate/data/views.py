@@ -18,6 +18,14 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
+def rescale(image: np.ndarray, short_side: int) -> np.ndarray:
+    """Resize (H, W, C) uint8 to a short side of so many pixels, keeping the aspect; rounded as torchvision does."""
+    height, width = image.shape[:2]
+    if height <= width:
+        return resize(image, short_side, max(short_side, int(short_side * width / height)))
+    return resize(image, max(short_side, int(short_side * height / width)), short_side)
+
+
 def centre_view(image: np.ndarray, input_size: int, crop_fraction: float = 0.875) -> np.ndarray:
     """Resize the short side to `input_size / crop_fraction`, keeping the aspect, and cut the square in the middle.
 
@@ -37,12 +45,7 @@ def centre_view(image: np.ndarray, input_size: int, crop_fraction: float = 0.875
     """
     if input_size < 1 or not 0.0 < crop_fraction <= 1.0:
         raise ValueError(f"expected input_size >= 1 and crop_fraction in (0, 1], got {input_size} and {crop_fraction}")
-    short_side = round(input_size / crop_fraction)
-    height, width = image.shape[:2]
-    if height <= width:
-        view = resize(image, short_side, max(short_side, int(short_side * width / height)))
-    else:
-        view = resize(image, max(short_side, int(short_side * height / width)), short_side)
+    view = rescale(image, round(input_size / crop_fraction))
     top = round((view.shape[0] - input_size) / 2)
     left = round((view.shape[1] - input_size) / 2)
     return np.ascontiguousarray(view[top : top + input_size, left : left + input_size])
