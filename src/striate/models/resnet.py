@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from striate.models.network import BatchNorm2d, FeatureInfo, Network, check_choice, check_widths, initialise_he
-from striate.models.residual_blocks import SHORTCUTS, BasicBlock, BottleneckBlock
+from striate.models.network import FeatureInfo, Network, check_choice, check_widths, initialise_he
+from striate.models.residual_blocks import BasicBlock, BlockOptions, BottleneckBlock, Geometry, norm
 
 
 class _ResidualNetwork(Network):
     """conv1-bn1-relu1-pool1 of the subclass, then what both forms share: stages, global average, linear layer."""
 
     conv1: nn.Conv2d
-    bn1: BatchNorm2d
+    bn1: nn.Module
     relu1: nn.ReLU
     pool1: nn.Module
 
@@ -22,19 +22,29 @@ class _ResidualNetwork(Network):
         block: type[BasicBlock] | type[BottleneckBlock],
         counts: Sequence[int],
         widths: Sequence[int],
-        options: tuple[str, str, bool],
+        options: BlockOptions,
+        output_stride: int = 32,
     ) -> None:
-        """Adds conv2_x, conv3_x … with blocks conv2_1, conv2_2 …, each stage but the first with stride 2."""
+        """Adds conv2_x, conv3_x … with blocks conv2_1, conv2_2 …, each stage but the first with stride 2.
+
+        What strides of 2 would go beyond `output_stride` is traded for dilation.
+        """
         channels, stride = self.conv1.out_channels, self.conv1.stride[0]
         self.feature_info = {"conv1": FeatureInfo(channels, stride, ("conv1", "bn1", "relu1"))}
         stride *= 1 if isinstance(self.pool1, nn.Identity) else 2
+        dilation = 1
         for stage, (width, count) in enumerate(zip(widths, counts, strict=True), start=2):
-            first = 1 if stage == 2 else 2
+            if stage == 2:
+                first = Geometry()
+            elif stride < output_stride:
+                first, stride = Geometry(2), 2 * stride
+            else:
+                first, dilation = Geometry(1, dilation, 2 * dilation), 2 * dilation
             blocks: OrderedDict[str, nn.Module] = OrderedDict()
             for index in range(1, count + 1):
-                blocks[f"conv{stage}_{index}"] = block(channels, width, first if index == 1 else 1, *options)
+                geometry = first if index == 1 else Geometry(1, dilation, dilation)
+                blocks[f"conv{stage}_{index}"] = block(channels, width, geometry, options)
                 channels = width * block.expansion
-            stride *= first
             self.add_module(f"conv{stage}_x", nn.Sequential(blocks))
             modules = ("pool1", "conv2_x") if stage == 2 else (f"conv{stage}_x",)
             self.feature_info[f"conv{stage}_x"] = FeatureInfo(channels, stride, modules)
@@ -83,6 +93,10 @@ class ResNet(_ResidualNetwork):
         stride_in: which convolution of a bottleneck has the stride, "1x1" as in the paper or "3x3" ("v1.5", as in
             torchvision); in basic blocks it is always the first 3×3.
         zero_init_residual: last batch norm of each block starts at scale 0 (Goyal et al. 2017), not in the paper.
+        output_stride: 32, or 16 or 8, where the last one or two strides of 2 are traded for dilation (Chen et al. 2017,
+            arXiv:1706.05587, sec. 3.1), not in the paper: every second or fourth unit of the larger maps is what it
+            was, with the same weights.
+        batch_norm: after each convolution, before its activation; without it the convolutions have biases.
 
     Input: any size; sizes that 32 does not divide are rounded up at each stride.
 
@@ -104,17 +118,19 @@ class ResNet(_ResidualNetwork):
         shortcut: str = "B",
         stride_in: str = "1x1",
         zero_init_residual: bool = False,
+        output_stride: int = 32,
+        batch_norm: bool = True,
     ):
         super().__init__(num_classes, in_channels)
         check_choice("depth", depth, self.counts)
-        check_choice("shortcut", shortcut, SHORTCUTS)
-        check_choice("stride_in", stride_in, ("1x1", "3x3"))
+        check_choice("output_stride", output_stride, (32, 16, 8))
         check_widths(widths, 4)
-        self.conv1 = nn.Conv2d(in_channels, widths[0], 7, 2, padding=3, bias=False)
-        self.bn1, self.relu1 = BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
+        options = BlockOptions(shortcut, stride_in, zero_init_residual, batch_norm)
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 7, 2, padding=3, bias=not batch_norm)
+        self.bn1, self.relu1 = norm(widths[0], batch_norm), nn.ReLU(inplace=True)
         self.pool1 = nn.MaxPool2d(3, 2, padding=1)
         block = BasicBlock if depth < 50 else BottleneckBlock
-        self._add_stages(block, self.counts[depth], widths, (shortcut, stride_in, zero_init_residual))
+        self._add_stages(block, self.counts[depth], widths, options, output_stride)
 
 
 class CifarResNet(_ResidualNetwork):
@@ -141,6 +157,7 @@ class CifarResNet(_ResidualNetwork):
         widths: channels of the three stages, conv1 having those of the first; the paper's by default.
         shortcut: "A" (the paper's choice here), "B", "C", or "none" for the plain network.
         zero_init_residual: last batch norm of each block starts at scale 0 (Goyal et al. 2017), not in the paper.
+        batch_norm: after each convolution, before its activation; without it the convolutions have biases.
 
     Input: any size.
 
@@ -158,13 +175,14 @@ class CifarResNet(_ResidualNetwork):
         widths: Sequence[int] = (16, 32, 64),
         shortcut: str = "A",
         zero_init_residual: bool = False,
+        batch_norm: bool = True,
     ):
         super().__init__(num_classes, in_channels)
-        check_choice("shortcut", shortcut, SHORTCUTS)
+        options = BlockOptions(shortcut, zero_init=zero_init_residual, batch_norm=batch_norm)
         check_widths(widths, 3)
         if not isinstance(depth, int) or depth < 8 or depth % 6 != 2:
             raise ValueError(f"depth must be 6n + 2: 8, 14, 20, 32, 44, 56, 110, 1202 …; got {depth!r}")
-        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
-        self.bn1, self.relu1 = BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=not batch_norm)
+        self.bn1, self.relu1 = norm(widths[0], batch_norm), nn.ReLU(inplace=True)
         self.pool1 = nn.Identity()
-        self._add_stages(BasicBlock, (depth // 6,) * 3, widths, (shortcut, "3x3", zero_init_residual))
+        self._add_stages(BasicBlock, (depth // 6,) * 3, widths, options)
