@@ -1,5 +1,9 @@
 """MobileNet v1: depthwise separable convolutions and two multipliers."""
 
+from dataclasses import dataclass
+from math import ceil
+
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from striate.models.network import BatchNorm2d, FeatureInfo, Network, check_choice, initialise_he
@@ -14,19 +18,54 @@ BLOCKS = (
 SHALLOW = range(7, 12)  # the five blocks of 14×14×512 that the shallow network leaves out
 
 
-def activation_layer(name: str) -> nn.Module:
-    return nn.ReLU6(inplace=True) if name == "relu6" else nn.ReLU(inplace=True)
+class SameConv2d(nn.Conv2d):
+    """A convolution whose map has side ceil(s / stride), padded as by TensorFlow: what is odd goes below and right."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, groups: int, bias: bool):
+        super().__init__(in_channels, out_channels, kernel_size, stride, groups=groups, bias=bias)
+        self.padding = "same"
+
+    def forward(self, x: Tensor) -> Tensor:
+        borders: list[int] = []
+        for side, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True):
+            total = max((ceil(side / stride) - 1) * stride + kernel - side, 0)
+            borders = [total // 2, total - total // 2, *borders]  # F.pad begins with the last axis
+        return F.conv2d(F.pad(x, borders), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """What all layers of a network have in common; the names are those of `MobileNet`."""
+
+    activation: str
+    batch_norm: bool
+    eps: float
+    padding: str
+
+    def convolution(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> nn.Module:
+        bias = not self.batch_norm
+        if self.padding == "same" and kernel > 1:
+            return SameConv2d(in_channels, out_channels, kernel, stride, groups, bias)
+        return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=bias)
+
+    def norm(self, channels: int) -> nn.Module:
+        return BatchNorm2d(channels, self.eps) if self.batch_norm else nn.Identity()
+
+    def act(self) -> nn.Module:
+        return nn.ReLU6(inplace=True) if self.activation == "relu6" else nn.ReLU(inplace=True)
 
 
 class SeparableBlock(nn.Module):
     """3×3 depthwise, 1×1 pointwise, each with batch norm and activation (Fig. 3). (N, C, H, W) → (N, D, H/s, W/s)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, activation: str, eps: float):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, options: LayerOptions):
         super().__init__()
-        self.dw = nn.Conv2d(in_channels, in_channels, 3, stride, padding=1, groups=in_channels, bias=False)
-        self.dw_bn, self.dw_act = BatchNorm2d(in_channels, eps), activation_layer(activation)
-        self.pw = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.pw_bn, self.pw_act = BatchNorm2d(out_channels, eps), activation_layer(activation)
+        self.dw = options.convolution(in_channels, in_channels, 3, stride, groups=in_channels)
+        self.dw_bn, self.dw_act = options.norm(in_channels), options.act()
+        self.pw = options.convolution(in_channels, out_channels, 1)
+        self.pw_bn, self.pw_act = options.norm(out_channels), options.act()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.dw_act(self.dw_bn(self.dw(x)))
@@ -36,10 +75,10 @@ class SeparableBlock(nn.Module):
 class FullBlock(nn.Module):
     """One 3×3 convolution with batch norm and activation. (N, C, H, W) → (N, D, H/s, W/s)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, activation: str, eps: float):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, options: LayerOptions):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-        self.bn, self.act = BatchNorm2d(out_channels, eps), activation_layer(activation)
+        self.conv = options.convolution(in_channels, out_channels, 3, stride)
+        self.bn, self.act = options.norm(out_channels), options.act()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv(x)))
@@ -83,14 +122,16 @@ class MobileNet(Network):
         shallow: without blocks 7 to 11 (Table 5).
         full_convolution: each separable block replaced by one full 3×3 convolution (Table 4).
         activation: "relu" as in the paper or "relu6" as in the authors' release.
+        batch_norm: after each convolution, before its activation; without it the convolutions have biases.
         batch_norm_eps: the paper gives none; 0.001 is that of the authors' release.
+        padding: "symmetric", 1 on all sides; or "same", TensorFlow's, for weights from there: where the stride is 2 and
+            the side even, below and on the right only. The same counts and sizes.
 
     Input: any size; sizes that 32 does not divide are rounded up at each stride, so that 28×28 and 32×32 end on a map
     of 1×1.
 
-    Differs from the paper: stride 1 in the last block, a misprint there (see `BLOCKS`). Padding of 1 on both sides,
-    where TensorFlow pads below and on the right only when the stride is 2: the same counts and sizes, but weights from
-    there see the picture moved by half a unit. He initialisation, of which the paper says nothing.
+    Differs from the paper: stride 1 in the last block, a misprint there (see `BLOCKS`). He initialisation, of which the
+    paper says nothing.
     """
 
     def __init__(
@@ -102,17 +143,21 @@ class MobileNet(Network):
         shallow: bool = False,
         full_convolution: bool = False,
         activation: str = "relu",
+        batch_norm: bool = True,
         batch_norm_eps: float = 1e-3,
+        padding: str = "symmetric",
     ):
         super().__init__(num_classes, in_channels)
         check_choice("activation", activation, ("relu", "relu6"))
+        check_choice("padding", padding, ("symmetric", "same"))
         for name, value in (("width_multiplier", width_multiplier), ("batch_norm_eps", batch_norm_eps)):
             if not isinstance(value, (int, float)) or not value > 0:
                 raise ValueError(f"{name} must be above 0; got {value!r}")
+        options = LayerOptions(activation, batch_norm, batch_norm_eps, padding)
         block = FullBlock if full_convolution else SeparableBlock
         channels, stride = max(8, int(32 * width_multiplier)), 2
-        self.conv0 = nn.Conv2d(in_channels, channels, 3, 2, padding=1, bias=False)
-        self.bn0, self.act0 = BatchNorm2d(channels, batch_norm_eps), activation_layer(activation)
+        self.conv0 = options.convolution(in_channels, channels, 3, 2)
+        self.bn0, self.act0 = options.norm(channels), options.act()
         self.feature_info = {}
         last = ""
         modules: tuple[str, ...] = ("conv0", "bn0", "act0")
@@ -123,7 +168,7 @@ class MobileNet(Network):
                 self.feature_info[last] = FeatureInfo(channels, stride, modules)
                 modules = ()
             name, width = f"block{number}", max(8, int(width * width_multiplier))
-            self.add_module(name, block(channels, width, step, activation, batch_norm_eps))
+            self.add_module(name, block(channels, width, step, options))
             channels, stride, modules, last = width, stride * step, (*modules, name), name
         self.feature_info[last] = FeatureInfo(channels, stride, modules)
         self.num_features = channels
