@@ -21,7 +21,7 @@ ALLOWED = {
     "resumption": FOUNDATION | {"runs"},
     "evaluation": FOUNDATION | {"runs", "data"},
     "tasks": FOUNDATION | {"configuration", "data", "evaluation", "models", "optim"},
-    "transfer": FOUNDATION | {"tasks", "models"},
+    "transfer": FOUNDATION | {"configuration", "tasks", "models"},
     "callbacks": FOUNDATION,
     "pipelines": None,  # everything
 }

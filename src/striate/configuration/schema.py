@@ -7,7 +7,7 @@ may be missing (`~logger` on the command line leaves the whole node out) and is 
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 
 
 class Component:
@@ -46,8 +46,17 @@ class Task:
 class Init:
     """`conf/init/`: the weights that training starts from."""
 
-    kind: Literal["none", "checkpoint"]
+    kind: Literal["none", "checkpoint", "torchvision", "timm", "file"]
     path: str | None = None
+    weights: Annotated[str, MinLen(1)] = "DEFAULT"
+    mapping: dict[str, str] | str | None = None
+    layout: Literal["auto", "torch", "keras"] = "auto"
+    flatten: Literal["auto", "chw", "hwc"] = "auto"
+    preprocessing: Literal["weights", "data"] = "weights"
+    mean: list[Annotated[float, Ge(0), Le(1)]] | None = None
+    std: list[Annotated[float, Gt(0), Le(1)]] | None = None
+    head: Literal["auto", "keep", "new"] = "auto"
+    grey: Literal["refuse", "sum"] = "refuse"
     exclude: list[str] = field(default_factory=list)
     freeze: list[str] = field(default_factory=list)
 

@@ -22,13 +22,12 @@ from striate.errors import (
     nearest,
 )
 from striate.messages import calm_libraries, is_main_process, say, shown
-from striate.pipelines import plan, tuning
+from striate.pipelines import plan, starting, tuning
 from striate.pipelines.devices import lost_process, require_devices
 from striate.pipelines.fitting import carry_out
-from striate.storage import require_writable, sha256_of, write_json
+from striate.storage import require_writable, write_json
 from striate.tasks.building import build_network, build_task, require_picture_size
 from striate.tasks.classification import ClassificationTask
-from striate.transfer.initialization import initialise
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -43,6 +42,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     calm_libraries()
     config = plain(cfg)
     require_devices(config["trainer"])
+    starting.settle(config)
     datamodule = build_datamodule(config)
     if config["plan"]:
         return plan.run(config, datamodule)
@@ -88,21 +88,17 @@ def assemble(config: Mapping[str, Any], datamodule: ImageDataModule) -> tuple[Cl
     meta, code = datamodule.meta, runs.code_version()
     require_picture_size(config["model"], meta, datamodule.input_shape)
     network = build_network(config["model"], meta, config["seed"])
-    path = config["init"].get("path")
-    runs_dir = Path(config["paths"]["runs_dir"])
-    source = None if path is None else runs.resolve_checkpoint(path, runs_dir, key="init.path", finished=True)
-    report = initialise(network, config["init"], source, meta.classes)
+    report, preprocessing, weights = starting.first_weights(config, network, meta.classes, datamodule.preprocessing)
     if config["channels_last"]:
         network.to(memory_format=torch.channels_last)
     if config["compile"]:
         network.compile()
     task = build_task(
-        config, network, meta, datamodule.preprocessing, class_counts=datamodule.class_counts(), code=code
+        config, network, meta, preprocessing, class_counts=datamodule.class_counts(), code=code
     )
     require_measured(config, task)
     for split in {"val", "test"} & meta.counts.keys():
         datamodule.dataset(split)  # opened now: the set may be prepared anew before they are read
-    weights = "" if source is None else sha256_of(source)
     return task, {"data": meta.hash, "code": str(code["hash"]), "weights": weights}, report
 
 

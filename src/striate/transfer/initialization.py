@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: its own initialisation, or another run."""
+"""Where a network's first weights come from: its own initialisation, another run, a library, or any file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +13,16 @@ from striate.errors import ConfigurationError, nearest
 from striate.messages import shown
 from striate.storage import load_checkpoint
 from striate.tasks.loading import network_weights, read_record
+from striate.transfer.foreign import translate
 from striate.transfer.freezing import freeze
+from striate.transfer.libraries import Expected
+from striate.transfer.pairs import LIBRARIES, Pair
+from striate.transfer.reading import read_weights
 
+KINDS = ("none", "checkpoint", "file", *LIBRARIES)
 _NAMED = 4  # layers that a message names
+_LISTED = 8  # tensors that a message names
+_ALIKE = 0.95  # share of the class names that must be the same: libraries spell a few of ImageNet's in another way
 
 
 @dataclass
@@ -27,28 +34,52 @@ class TransferReport:
     new: list[str] = field(default_factory=list)  # left as the network's own initialisation gave them
     unused: list[str] = field(default_factory=list)  # in the file, not in the network
     frozen: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         def listed(names: list[str]) -> str:
             return f" ({', '.join(names[:6])}{' …' if len(names) > 6 else ''})" if names else ""
 
-        return (
-            f"weights from {self.source}: {len(self.loaded)} tensors loaded, {len(self.new)} newly initialised"
-            f"{listed(self.new)}, {len(self.unused)} not used{listed(self.unused)}, {len(self.frozen)} frozen"
-            f"{listed(self.frozen)}"
+        return "\n".join(
+            (
+                f"weights from {self.source}: {len(self.loaded)} tensors loaded, {len(self.new)} newly initialised"
+                f"{listed(self.new)}, {len(self.unused)} not used{listed(self.unused)}, {len(self.frozen)} frozen"
+                f"{listed(self.frozen)}",
+                *self.notes,
+            )
         )
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """What is known of weights that are not Striate's.
+
+    Args:
+        source: what they are, in words.
+        pair: the networks, where they come from a library.
+        expected: what they expect, as far as somebody said.
+    """
+
+    source: str
+    pair: Pair | None = None
+    expected: Expected | None = None
+
+
 def initialise(
-    network: nn.Module, init: Mapping[str, Any], path: Path | None, classes: Sequence[str]
+    network: nn.Module,
+    init: Mapping[str, Any],
+    path: Path | None,
+    classes: Sequence[str],
+    foreign: Foreign | None = None,
 ) -> TransferReport | None:
     """Carries out the `init` group on a network that already has the data's number of classes.
 
     Args:
         network: the new network; its classifier is named by `network.classifier_name`.
-        init: the resolved group: `kind`, and for transfer `exclude` and `freeze`.
-        path: the checkpoint file, None when there is none.
+        init: the resolved group: `kind`, and for transfer `exclude`, `freeze` and what `conf/init` has beside them.
+        path: the file of the weights, None when there is none.
         classes: of the data; a head that was trained for others is not loaded.
+        foreign: of the weights of a library or of another's file.
 
     Returns:
         What was done, or None for the network's own initialisation.
@@ -57,34 +88,114 @@ def initialise(
         ConfigurationError: a tensor of either side that no rule covers, or a stage that the network does not have.
         StorageError: a missing or damaged file.
     """
-    if init["kind"] == "none":
+    kind = init["kind"]
+    if kind == "none":
         return None
-    if init["kind"] != "checkpoint" or path is None:
-        raise ConfigurationError(
-            f"init.kind={init['kind']} is not valid", nearest=nearest(init["kind"], ("none", "checkpoint"))
-        )
-    content = load_checkpoint(path)
-    same_classes = list(read_record(content, path)["meta"]["classes"]) == list(classes)
-    weights, source = network_weights(content), shown(path)
-    report = load_weights(network, weights, init["exclude"], source=source, new_head=not same_classes)
+    if kind not in KINDS or path is None or (kind != "checkpoint" and foreign is None):
+        raise ConfigurationError(f"init.kind={kind} is not valid", nearest=nearest(kind, KINDS))
+    if kind == "checkpoint":
+        content = load_checkpoint(path)
+        same_classes = list(read_record(content, path)["meta"]["classes"]) == list(classes)
+        weights, source = network_weights(content), shown(path)
+        report = load_weights(network, weights, init["exclude"], source=source, new_head=not same_classes)
+    else:
+        assert foreign is not None
+        report = _load_foreign(network, init, path, classes, foreign)
     report.frozen = freeze(network, init["freeze"])
     return report
 
 
+def _load_foreign(
+    network: nn.Module, init: Mapping[str, Any], path: Path, classes: Sequence[str], foreign: Foreign
+) -> TransferReport:
+    file, pair = read_weights(path), foreign.pair
+    mapping, strict = (init["mapping"], True) if pair is None else (pair.mapping, False)
+    weights, notes = translate(
+        network, file, mapping, strict=strict, layout=init["layout"], flatten=init["flatten"], grey=init["grey"]
+    )
+    head = weights.get(f"{network.classifier_name}.weight")
+    same, said = _same_head(init["head"], None if head is None else len(head), classes, foreign.expected)
+    optional = [] if pair is None else list(pair.unused)
+    if not any(name.endswith("num_batches_tracked") for name in weights):
+        optional.append("*.num_batches_tracked")  # files from before 2018, and of other frameworks
+    report = load_weights(
+        network, weights, init["exclude"], source=foreign.source, new_head=not same, optional=optional,
+        do=f"see both sides: python src/convert.py model=… input={shown(path)}; then init.mapping=FILE, or leave out: ",
+    )  # fmt: skip
+    _require_finite(weights, report)
+    report.notes += [*file.notes, *notes, *([said] if said else [])]
+    return report
+
+
+def _same_head(wanted: str, outputs: int | None, classes: Sequence[str], expected: Expected | None) -> tuple[bool, str]:
+    """Whether the classifier of the file is kept, and a line that says why not, or why all the same."""
+    known = None if expected is None else expected.classes
+    if wanted == "new" or outputs is None:
+        return False, ""
+    if outputs != len(classes):
+        if wanted == "keep":
+            raise ConfigurationError(
+                f"init.head=keep: the file's classifier is for {outputs} classes, the data have {len(classes)}",
+                nearest="init.head=auto",
+            )
+        return False, f"the classifier is new: the file's has {outputs} classes, the data have {len(classes)}"
+    if wanted == "keep" or known is None or len(known) != outputs:
+        return True, "the classifier is kept: it has as many classes as the data; init.head=new makes a new one"
+    alike = sum(_plain(one) == _plain(other) for one, other in zip(known, classes, strict=True))
+    if alike >= _ALIKE * outputs:
+        return True, "the classifier is kept: its classes are those of the data"
+    return False, "the classifier is new: its classes have other names than the data's; init.head=keep keeps it"
+
+
+def _plain(name: str) -> str:
+    return name.partition(",")[0].strip().lower().replace("_", " ")
+
+
+def _require_finite(weights: Mapping[str, torch.Tensor], report: TransferReport) -> None:
+    bad = [name for name in report.loaded if name in weights and not weights[name].isfinite().all()]
+    if bad:
+        raise ConfigurationError(
+            f"{report.source} has values that are no numbers in {_some(bad)}",
+            do=f'leave them out: "init.exclude=[{",".join(bad[:_NAMED])}]"',
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return "; ".join(names[:_LISTED]) + more
+
+
 @torch.no_grad()
 def load_weights(
-    network: nn.Module, weights: Mapping[str, torch.Tensor], exclude: Sequence[str], *, source: str, new_head: bool
+    network: nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    exclude: Sequence[str],
+    *,
+    source: str,
+    new_head: bool,
+    optional: Sequence[str] = (),
+    do: str = "use model and data.prepare.channels of the checkpoint, or leave out what differs: ",
 ) -> TransferReport:
-    """Copies tensors by name; the classifier stays new if `new_head`, all else must fit or be excluded.
+    """Copies tensors by name; the classifiers stay new if `new_head`, all else must fit or be excluded.
+
+    Args:
+        network: what gets them.
+        weights: tensors under the network's names.
+        exclude: patterns of tensors of either side that are left out.
+        source: what they are, in words.
+        new_head: whether the classifier is for other classes.
+        optional: patterns of tensors that either side may lack.
+        do: what a person can do who reads that they do not fit; patterns to exclude are added.
 
     Raises:
         ConfigurationError: a name or a shape that no pattern covers, on either side.
     """
     report, own = TransferReport(source), network.state_dict()
-    patterns = [*exclude, *([f"{network.classifier_name}.*"] if new_head else [])]
+    heads = [network.classifier_name, *getattr(network, "auxiliary_classifiers", ())] if new_head else []
+    patterns = [*exclude, *(f"{head}.*" for head in heads)]
 
-    def excluded(name: str) -> bool:
-        return any(fnmatch(name, pattern) for pattern in patterns)
+    def fits(name: str, among: Sequence[str]) -> bool:
+        return any(fnmatch(name, pattern) for pattern in among)
 
     for pattern in exclude:
         if not any(fnmatch(name, pattern) for name in own.keys() | weights.keys()):
@@ -94,7 +205,7 @@ def load_weights(
             )
     uncovered = []
     for name, tensor in own.items():
-        if excluded(name):
+        if fits(name, patterns) or (name not in weights and fits(name, optional)):
             report.new.append(name)
         elif name not in weights:
             uncovered.append(f"{name} is not in the file")
@@ -105,15 +216,13 @@ def load_weights(
             report.loaded.append(name)
     for name in weights:
         if name not in own:
-            (report.unused if excluded(name) else uncovered).append(
-                name if excluded(name) else f"{name} is only in the file"
-            )
+            covered = fits(name, patterns) or fits(name, optional)
+            (report.unused if covered else uncovered).append(name if covered else f"{name} is only in the file")
     if uncovered:
         layers = list(dict.fromkeys(said.split()[0].rpartition(".")[0] for said in uncovered))
         named = ",".join(f"'{layer}.*'" for layer in layers) if len(layers) <= _NAMED else "PATTERN"
         raise ConfigurationError(
-            f"{source} does not fit the network: {len(uncovered)} tensors, first: {uncovered[0]}",
-            do="use model and data.prepare.channels of the checkpoint, or leave out what differs: "
-            f'"init.exclude=[{named}]"',
+            f"{source} does not fit the network: {len(uncovered)} tensors: {_some(uncovered)}",
+            do=f'{do}"init.exclude=[{named}]"',
         )
     return report

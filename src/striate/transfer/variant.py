@@ -1,0 +1,78 @@
+"""The variant of our network whose arithmetic the weights of a library have, chosen from the configuration alone."""
+
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from striate.configuration.targets import locate
+from striate.errors import ConfigurationError, nearest
+from striate.transfer.pairs import PAIRS, Pair, find_pair
+
+
+def choose(model: Mapping[str, Any], library: str, asked: Collection[str] = ()) -> tuple[dict[str, Any], Pair, str]:
+    """The node of the network that the weights fit.
+
+    Args:
+        model: the node with `_target_`.
+        library: "torchvision" or "timm".
+        asked: dotted keys that a person gave a value; what differs from the default of its class was asked for, too.
+
+    Returns:
+        The node, the pair of networks, and a line that says what was changed (empty if nothing was).
+
+    Raises:
+        ConfigurationError: the library has no weights of this network, or they have another arithmetic than asked for.
+    """
+    target = str(model["_target_"])
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(locate(target, ("model",))).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    options = {**defaults, **{key: value for key, value in model.items() if not key.startswith("_")}}
+    pair = find_pair(library, target, options)
+    if pair is None:
+        raise _no_pair(library, target, options)
+    for key, values in pair.fixed.items():
+        if options.get(key) not in values:
+            raise _incompatible(pair, key, options[key], values[-1])
+    changed = {}
+    for key, value in pair.requires.items():
+        if options.get(key) == value:
+            continue
+        if options.get(key) != defaults.get(key) or f"model.{key}" in asked:
+            raise _incompatible(pair, key, options.get(key), value)
+        changed[key] = value
+    said = ", ".join(f"{key}={value} (was {options.get(key)})" for key, value in changed.items())
+    line = f"The weights of {library}'s {pair.name} are those of another variant, which is built: {said}"
+    return {**model, **changed}, pair, line if changed else ""
+
+
+def _incompatible(pair: Pair, key: str, value: Any, needed: Any) -> ConfigurationError:
+    return ConfigurationError(
+        f"model.{key}={value} does not go with the weights of {pair.library}'s {pair.name}",
+        nearest=f"model.{key}={needed}",
+        do="leave it to init, which chooses the variant, or begin without these weights: init=none",
+    )
+
+
+def _no_pair(library: str, target: str, options: Mapping[str, Any]) -> ConfigurationError:
+    own = [pair for pair in PAIRS if pair.target == target]
+    here = [pair for pair in own if pair.library == library]
+    name = target.rpartition(".")[2]
+    if not here:
+        others = sorted({pair.library for pair in own})
+        there = sorted({pair.target.rpartition(".")[2] for pair in PAIRS if pair.library == library})
+        return ConfigurationError(
+            f"init={library}: {library} has no weights that fit {name}",
+            nearest=f"init={others[0]}" if others else None,
+            do=f"it has some of {', '.join(there)}",
+        )
+    keys = sorted({key for pair in here for key in pair.when})
+    given = ", ".join(f"{key}={options.get(key)}" for key in keys)
+    choices = [", ".join(f"{key}={value}" for key, value in pair.when.items()) for pair in here]
+    return ConfigurationError(
+        f"init={library}: {library} has no weights of {name} with {given}",
+        nearest=nearest(given, choices),
+        do=f"it has {'; '.join(choices)}",
+    )
