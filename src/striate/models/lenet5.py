@@ -155,6 +155,7 @@ class LeNet5(Network):
     """
 
     paper_input = (1, 32, 32)
+    any_size = False
     classifier_name = "output"
     num_features = 84
     activation: nn.Module
@@ -191,6 +192,7 @@ class LeNet5(Network):
             self.activation = nn.Tanh() if activation == "tanh" else nn.ReLU()
             self.S2, self.S4 = (nn.AvgPool2d(2) if pooling == "average" else nn.MaxPool2d(2) for _ in range(2))
             self.C3, self.C5 = nn.Conv2d(6, 16, 5), nn.Linear(400, 120)
+        self.head = () if form == "original" else ("C5", "activation", "F6", "activation", "output")
         self.F6 = nn.Linear(120, 84)
         self.output = EuclideanRBF(num_classes) if form == "original" else nn.Linear(84, num_classes)
         self.feature_info = {
@@ -214,27 +216,25 @@ class LeNet5(Network):
             for part in (kernel, bias):
                 nn.init.uniform_(part, -2.4 / (25 * len(kernel)), 2.4 / (25 * len(kernel)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.forward_features(x)["S4"]
-        x = self.activation(self.C5(x if self.form == "original" else x.flatten(1))).flatten(1)
+    def forward_stage(self, stage: str, x: Tensor) -> Tensor:
+        x = getattr(self, stage)(self._to_field(x) if stage == "C1" else x)
+        return self.activation(x) if stage in ("C1", "C3") else x
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        if self.form == "modern":
+            return super().forward_head(x)
+        x = self.activation(self.C5(x)).flatten(1)
         return self.output(self.activation(self.F6(x)))
 
-    def forward_features(self, x: Tensor) -> dict[str, Tensor]:
-        x = self._to_field(x)
-        features = {}
-        features["C1"] = x = self.activation(self.C1(x))
-        features["S2"] = x = self.S2(x)
-        features["C3"] = x = self.activation(self.C3(x))
-        features["S4"] = self.S4(x)
-        return features
-
     def _to_field(self, x: Tensor) -> Tensor:
-        self.check_input(x)
         if x.shape[2:] == (28, 28):
             return F.pad(x, (2, 2, 2, 2), mode="replicate" if self.form == "original" else "constant")
-        if x.shape[2:] != (32, 32):
-            raise ValueError(f"LeNet-5 takes pictures of 32×32 or 28×28; got {x.shape[2]}×{x.shape[3]}")
         return x
+
+    def check_input(self, x: Tensor) -> None:
+        super().check_input(x)
+        if not self.any_size and x.shape[2:] not in ((28, 28), (32, 32)):
+            raise ValueError(f"LeNet-5 takes pictures of 32×32 or 28×28; got {x.shape[2]}×{x.shape[3]}")
 
     def reset_classifier(self, num_classes: int) -> None:
         """Puts the codes (original) or a new linear layer (modern) for `num_classes` in the place of the old output."""

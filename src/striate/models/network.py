@@ -51,9 +51,11 @@ class Network(nn.Module):
     Attributes:
         paper_input: (C, H, W) of the pictures for which the paper gives its figures.
         smallest_side: the least height and width that the layers leave something of.
+        any_size: whether `forward_features` takes all sizes from there on.
         feature_info: stage name -> FeatureInfo, in order; unless a network says otherwise, the modules of its stages
             one after the other are its body.
-        head: names of the modules that make logits of the last map, in order; the first linear layer flattens it.
+        head: names of the modules that make logits of the last map, in order; the first linear layer flattens it. None
+            where a network has a `forward_head` of its own.
         num_features: channels into the classifier.
         classifier_name: name of the last layer; the parameters and buffers below it depend on the classes.
         auxiliary_classifiers: names of the last layers of the auxiliary heads, where these were built.
@@ -65,6 +67,7 @@ class Network(nn.Module):
 
     paper_input: ClassVar[tuple[int, int, int]]
     smallest_side: int = 1
+    any_size: bool = True
     feature_info: dict[str, FeatureInfo]
     head: tuple[str, ...] = ("avgpool", "fc")
     num_features: int
