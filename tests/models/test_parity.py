@@ -54,6 +54,10 @@ def test_zero_pad_shortcut_keeps_every_second_unit_and_adds_empty_channels():
     assert y.shape == (2, 8, 4, 3)
     assert torch.equal(y[:, :3], x[:, :, ::2, ::2])
     assert not y[:, 3:].any()
+    y = ZeroPadShortcut(3, 8, 2, middle=True)(x)
+    assert torch.equal(y[:, 2:5], x[:, :, ::2, ::2])
+    assert not y[:, :2].any()
+    assert not y[:, 5:].any()
 
 
 def test_blocks_that_start_at_zero_are_their_shortcuts():

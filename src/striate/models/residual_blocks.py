@@ -7,18 +7,23 @@ from torch import Tensor, nn
 
 from striate.models.network import BatchNorm2d, check_choice
 
-SHORTCUTS = ("A", "B", "C", "none")
+SHORTCUTS = ("A", "A-middle", "B", "C", "none")
 
 
 class ZeroPadShortcut(nn.Module):
-    """Option A where dimensions change: every `stride`-th unit, the channels that are missing zero; no parameters."""
+    """Option A where dimensions change: every `stride`-th unit, the channels that are missing zero; no parameters.
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int):
+    The zeros come last, or with `middle` half of them first, as in some reimplementations: the same networks with
+    their channels in another order, so that only weights of others need it.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, middle: bool = False):
         super().__init__()
         self.extra, self.stride = out_channels - in_channels, stride
+        self.first = self.extra // 2 if middle else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.first, self.extra - self.first))
 
 
 class Projection(nn.Module):
@@ -96,7 +101,8 @@ def make_shortcut(options: BlockOptions, in_channels: int, out_channels: int, ge
         raise ValueError(
             f"shortcut 'A' adds channels and cannot go from {in_channels} to {out_channels}: take 'B' or 'C'"
         )
-    return nn.Identity() if same else ZeroPadShortcut(in_channels, out_channels, geometry.stride)
+    middle = options.shortcut == "A-middle"
+    return nn.Identity() if same else ZeroPadShortcut(in_channels, out_channels, geometry.stride, middle)
 
 
 class BasicBlock(nn.Module):
