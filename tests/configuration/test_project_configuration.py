@@ -19,6 +19,8 @@ Variant = tuple[str, tuple[str, ...]]
 ROOTS = [name for name in SCHEMAS if (FOLDER / f"{name}.yaml").is_file()]
 # Chosen by other means; parts of other options are called `base`.
 NOT_CHOSEN = {"hydra", "recipe"}
+# Groups that `train` does not have, and a root that has them.
+ELSEWHERE = {"views": "evaluate"}
 
 
 def variants() -> Iterator[Variant]:
@@ -34,6 +36,8 @@ def variants() -> Iterator[Variant]:
         words[group] = [
             f"{group}=[default,{name}]" if several and name != "default" else f"{group}={name}" for name in options
         ]
+    for group, root in ELSEWHERE.items():
+        yield from ((root, (word,)) for word in words.pop(group, []))
     # An experiment chooses options itself, and overfitting another augmentation: they come alone.
     for word in (*words.pop("experiment", []), *words.pop("debug", [])):
         yield "train", (word,)

@@ -7,7 +7,7 @@ may be missing (`~logger` on the command line leaves the whole node out) and is 
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, Len, MinLen
 
 
 class Component:
@@ -39,6 +39,7 @@ class Monitor:
 class Task:
     """`conf/task/`"""
 
+    kind: Literal["classification", "backpropagation"]
     decay_depthwise: bool
 
 
@@ -115,6 +116,7 @@ class Evaluate:
     paths: Paths
     trainer: Component
     data: Component | None = None
+    views: Component | None = None
 
 
 @dataclass
@@ -128,9 +130,81 @@ class Predict:
     batch_size: Annotated[int, Ge(1)]
     device: Literal["auto", "cpu", "cuda"]
     paths: Paths
+    views: Component | None = None
 
 
-SCHEMAS: dict[str, type] = {"train": Train, "prepare": Prepare, "evaluate": Evaluate, "predict": Predict}
+@dataclass
+class Study:
+    """`conf/study.yaml`"""
+
+    study: Annotated[str, MinLen(1)]
+    size: Annotated[str, MinLen(1)]
+    seeds: Annotated[int, Ge(1)] | None
+    workers: Annotated[int, Ge(1)] | Literal["auto"]
+    overrides: list[str]
+    plan: bool
+    output_dir: str | None
+    paths: Paths
+
+
+@dataclass
+class Summarize:
+    """`conf/summarize.yaml`"""
+
+    input: Annotated[list[Annotated[int, Ge(1)]], Len(3, 3)] | None
+    num_classes: Annotated[int, Ge(1)] | None
+    batch_size: Annotated[int, Ge(1)]
+    output_dir: str | None
+    readme: str | None
+    paths: Paths
+    data: Component | None = None
+    model: Component | None = None
+
+
+@dataclass
+class Convert:
+    """`conf/convert.yaml`"""
+
+    input: Annotated[str, MinLen(1)]
+    weights: Annotated[str, MinLen(1)]
+    output: Annotated[str, MinLen(1)]
+    mapping: dict[str, str] | str | None
+    accept_order: bool
+    exclude: list[str]
+    classes: str | None
+    input_size: Annotated[int, Ge(1)] | None
+    crop_fraction: Annotated[float, Gt(0), Le(1)] | None
+    mean: list[Annotated[float, Ge(0)]] | None
+    std: list[Annotated[float, Gt(0)]] | None
+    pixels: Literal[1, 255]
+    colours: Literal["rgb", "bgr"]
+    layout: Literal["auto", "torch", "keras"]
+    flatten: Literal["auto", "chw", "hwc"]
+    paths: Paths
+    model: Component
+    task: Task
+    loss: Component
+
+
+@dataclass
+class Describe:
+    """`conf/describe.yaml`"""
+
+    input: Annotated[str, MinLen(1)]
+    format: Literal["text", "json"]
+    paths: Paths
+
+
+SCHEMAS: dict[str, type] = {
+    "train": Train,
+    "prepare": Prepare,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "convert": Convert,
+    "describe": Describe,
+    "summarize": Summarize,
+    "study": Study,
+}
 
 
 def schema_defaults(schema: Any) -> dict[str, Any]:

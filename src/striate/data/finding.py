@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from striate.data.multiview import Views
 from striate.data.pictures import MAX_FILE_BYTES, PICTURE_EXTENSIONS
 from striate.data.preprocessing import Preprocessing
 from striate.errors import DataError
@@ -34,12 +35,12 @@ def find_pictures(pattern: str) -> dict[str, Path]:
     return found
 
 
-def read_for_network(path: Path, preprocessing: Preprocessing) -> np.ndarray | str:
-    """What a network sees of a picture file, (H, W, C) uint8, or the reason why the file cannot be read."""
+def read_for_network(path: Path, preprocessing: Preprocessing, views: Views) -> list[np.ndarray] | str:
+    """What a network sees of a picture file, each (H, W, C) uint8, or the reason why the file cannot be read."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             return f"the file is larger than {MAX_FILE_BYTES:,} bytes"
-        return preprocessing.read(path.read_bytes())
+        return views(preprocessing.packed(path.read_bytes()), preprocessing)
     except DataError as error:
         return error.what
     except OSError as error:

@@ -59,9 +59,14 @@ class Views(ABC):
 
 
 class SingleView(Views):
-    """The single view of evaluation, for its mirror image's sake."""
+    """The single view of evaluation, or that and its mirror image."""
 
-    def __init__(self, name: str, mirrored: bool = True, average: Literal["probability", "logit"] = "probability"):
+    def __init__(
+        self,
+        name: str = "single",
+        mirrored: bool = False,
+        average: Literal["probability", "logit"] = "probability",
+    ):
         super().__init__(name, mirrored, average)
 
     @property

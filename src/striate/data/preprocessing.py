@@ -49,6 +49,14 @@ class Preprocessing:
         """Plain data for a checkpoint."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std), "geometry": dict(self.geometry)}
 
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(height, width) of what the network sees; None where pictures of any size are seen whole."""
+        if self.input_size is not None:
+            return (self.input_size, self.input_size)
+        size = self.geometry.get("image_size")
+        return None if size is None else (int(size[0]), int(size[1]))
+
     def view(self, image: np.ndarray) -> np.ndarray:
         """What the network sees of a pack's picture at evaluation: (H, W, C) uint8."""
         return image if self.input_size is None else centre_view(image, self.input_size, self.crop_fraction)
@@ -56,10 +64,6 @@ class Preprocessing:
     def packed(self, file: bytes) -> np.ndarray:
         """A raw picture file in the pack's form: decoded, resized as `prepare` does; (H, W, C) uint8."""
         return apply_geometry(decode(file, self.channels), dict(self.geometry))
-
-    def read(self, file: bytes) -> np.ndarray:
-        """What the network sees of a raw picture file: decoded, in the pack's form, cropped; (H, W, C) uint8."""
-        return self.view(self.packed(file))
 
     def normalise(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """(N, H, W, C) uint8 to (N, C, H, W) with mean 0 and deviation 1 over the training set, laid out channels last.

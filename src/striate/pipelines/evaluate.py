@@ -23,6 +23,7 @@ from striate.evaluation.report import Predictions, begin_report, write_report
 from striate.messages import calm_libraries, is_main_process, say, shown
 from striate.pipelines.checkpoint_data import open_data
 from striate.pipelines.devices import require_devices
+from striate.pipelines.viewing import look_as_configured
 from striate.storage import sha256_of
 from striate.tasks.classification import ClassificationTask
 from striate.tasks.loading import load_task
@@ -47,14 +48,16 @@ def run(cfg: DictConfig) -> dict[str, float]:
     task, record = load_task(path)
     say(f"Checkpoint: {shown(path)}")
     datamodule = open_data(config, record)
-    datamodule.test_split = config["split"]
-    folder, meta = Path(config["output_dir"] or default_folder(path, config["split"])), datamodule.meta
+    views = look_as_configured(task, config["views"], datamodule.batch_size)
+    datamodule.test_split, datamodule.test_views = config["split"], views if task.multiview else None
+    folder, meta = Path(config["output_dir"] or default_folder(path, config["split"], views.name)), datamodule.meta
     if is_main_process():
         begin_report(
             folder,
             {
                 "checkpoint": {"name": path.name, "sha256": sha256_of(path), "code": record["code"]},
                 "data": {"name": meta.name, "hash": meta.hash, "split": config["split"]},
+                "views": {"name": views.name, "count": views.count, "average": views.average},
                 "classes": list(meta.classes),
                 "code": runs.code_version()["hash"],
             },
@@ -69,16 +72,17 @@ def run(cfg: DictConfig) -> dict[str, float]:
     results = write_report(
         folder, task.tally.numpy(), meta.classes, said, lambda places: dataset[(0, places)].images.numpy()
     )
-    show(results, list(figures), f"{meta.name}, {config['split']} split")
+    looks = f", {views.name} ({views.count} views a picture)" if task.multiview else ""
+    show(results, list(figures), f"{meta.name}, {config['split']} split{looks}")
     names = ("metrics.json", "confusion_matrix.png", "reliability.png", "mistakes.png", "per_class.csv")
     say("Worth opening: " + ", ".join(shown(folder / name) for name in names))
     return results
 
 
-def default_folder(checkpoint: Path, split: str) -> Path:
+def default_folder(checkpoint: Path, split: str, views: str) -> Path:
     """Where a report goes when nobody says: into the run directory of the checkpoint."""
     run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-    return run / f"evaluation_{split}"
+    return run / (f"evaluation_{split}" if views == "single" else f"evaluation_{split}_{views}")
 
 
 def test(

@@ -17,9 +17,11 @@ from striate import runs
 from striate.allocation import keep_freed_memory
 from striate.configuration import plain
 from striate.data.finding import find_pictures, read_for_network
+from striate.data.multiview import Views, grouped, pictures_at_once
 from striate.errors import ConfigurationError, DataError
 from striate.evaluation.tables import write_csv
 from striate.messages import say, shown
+from striate.pipelines.viewing import look_as_configured
 from striate.storage import storage_errors, write_text
 from striate.tasks.classification import ClassificationTask
 from striate.tasks.loading import load_task
@@ -54,8 +56,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
     classes = record["meta"]["classes"]
     if record["config"]["channels_last"]:
         task.network.to(memory_format=torch.channels_last)
+    views = look_as_configured(task, config["views"], config["batch_size"])
     task.to(device)
-    rows = list(predict(task, classes, pictures, config["top_k"], config["batch_size"]))
+    at_once = pictures_at_once(views, config["batch_size"])
+    rows = list(predict(task, views, classes, pictures, config["top_k"], at_once))
     write(output, rows, min(config["top_k"], len(classes)))
     failed = [row for row in rows if row["error"]]
     for row in failed[:_REPORTED]:
@@ -82,39 +86,51 @@ def device_of(name: str) -> torch.device:
 
 @torch.inference_mode()
 def predict(
-    task: ClassificationTask, classes: Sequence[str], pictures: Mapping[str, Path], top_k: int, batch_size: int
+    task: ClassificationTask,
+    views: Views,
+    classes: Sequence[str],
+    pictures: Mapping[str, Path],
+    top_k: int,
+    batch_size: int,
 ) -> Iterator[dict[str, Any]]:
     """Rows of name, predictions (class and probability, the most probable first) and error (None or the reason)."""
     names = list(pictures)
     batches = [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
-    device = next(task.network.parameters()).device
     with (
         ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
         tqdm(total=len(names), unit="picture", disable=None) as bar,
     ):
 
         def submit(batch: Sequence[str]) -> list[Future]:
-            return [pool.submit(read_for_network, pictures[name], task.preprocessing) for name in batch]
+            return [pool.submit(read_for_network, pictures[name], task.preprocessing, views) for name in batch]
 
         # The next batch is decoded while the network works on this one.
         waiting = submit(batches[0])
         for batch, following in zip(batches, [*batches[1:], []], strict=True):
             content, waiting = [future.result() for future in waiting], submit(following)
-            images = [image for image in content if isinstance(image, np.ndarray)]
+            seen = [looks for looks in content if not isinstance(looks, str)]
             answers: Iterator[Any] = iter(())
-            if images:
-                logits = task.classify(torch.from_numpy(np.stack(images)).to(device))
-                best = logits.double().softmax(dim=1).topk(min(top_k, len(classes)), dim=1)
+            if seen:
+                best = said(task, seen).double().softmax(dim=1).topk(min(top_k, len(classes)), dim=1)
                 answers = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            for name, image in zip(batch, content, strict=True):
-                if isinstance(image, str):
-                    yield {"name": name, "predictions": [], "error": image}
+            for name, looks in zip(batch, content, strict=True):
+                if isinstance(looks, str):
+                    yield {"name": name, "predictions": [], "error": looks}
                     continue
                 ranked = [
                     {"class": classes[label], "probability": value} for label, value in zip(*next(answers), strict=True)
                 ]
                 yield {"name": name, "predictions": ranked, "error": None}
             bar.update(len(batch))
+
+
+def said(task: ClassificationTask, seen: Sequence[list[np.ndarray]]) -> torch.Tensor:
+    """Logits (N, K) of N pictures, of each its views."""
+    images, owners = grouped(seen)
+    groups = [views.to(next(task.network.parameters()).device) for views in images]
+    if task.multiview is None:
+        return task.classify(groups[0])
+    return task.multiview(task.classify, groups, owners, len(seen))
 
 
 def write(output: Path, rows: Sequence[Mapping[str, Any]], ranks: int) -> None:

@@ -1,0 +1,61 @@
+"""`views=…` of evaluate and predict: a task that looks at each picture more than once."""
+
+from typing import Any
+
+import torch
+
+from striate.configuration import build
+from striate.data.multiview import SingleView, Views
+from striate.errors import ConfigurationError
+from striate.models.convolutional import fully_convolutional
+from striate.tasks.classification import ClassificationTask
+from striate.tasks.multiview import Multiview
+
+
+def look_as_configured(task: ClassificationTask, node: Any, batch_size: int) -> Views:
+    """Lets a task see pictures in the views of a configuration.
+
+    Args:
+        task: its network becomes a convolutional one where views are whole pictures.
+        node: of the configuration, or None for the single view. A single view leaves the task as it is.
+        batch_size: single views that the network takes at once; no more pixels than theirs are given to it.
+
+    Returns:
+        The views.
+
+    Raises:
+        ConfigurationError: views of pictures that the network does not take.
+    """
+    views: Views = build(node, "views") or SingleView()
+    if isinstance(views, SingleView) and views.count == 1:
+        return views
+    shape = task.preprocessing.shape
+    assert shape is not None, "a prepared set has a size that the network sees"
+    if views.dense:
+        _make_convolutional(task, views, shape)
+    task.multiview = Multiview(views, batch_size * shape[0] * shape[1])
+    return views
+
+
+@torch.inference_mode()
+def _make_convolutional(task: ClassificationTask, views: Views, shape: tuple[int, int]) -> None:
+    """Replaces the network by its convolutional form, if that says the same of a picture of the usual size."""
+    name = type(task.network).__name__
+    do = "views that are crops serve every network: views=ten_crop"
+    dtype = next(task.network.parameters()).dtype
+    picture = torch.linspace(-1, 1, task.preprocessing.channels * shape[0] * shape[1], dtype=dtype)
+    picture = picture.view(1, task.preprocessing.channels, *shape)
+    expected = task.network(picture)
+    try:
+        network = fully_convolutional(task.network).eval()
+        found = network(picture)
+    except (TypeError, ValueError, RuntimeError) as error:
+        message = f"views={views.name}: {name} has no convolutional form: {' '.join(str(error).split())[:200]}"
+        raise ConfigurationError(message, do=do) from error
+    if not torch.allclose(found.mean(dim=(2, 3)), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+        raise ConfigurationError(
+            f"views={views.name}: as a convolution {name} says something else of pictures of {shape[0]}×{shape[1]} "
+            f"pixels, which it was trained on",
+            do=do,
+        )
+    task.network = network
