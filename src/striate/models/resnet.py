@@ -155,8 +155,8 @@ class CifarResNet(_ResidualNetwork):
         in_channels: channels of the picture.
         depth: 6n + 2; the paper has 20, 32, 44, 56, 110 and 1202.
         widths: channels of the three stages, conv1 having those of the first; the paper's by default.
-        shortcut: "A" (the paper's choice here), "A-middle" with the zero channels on both sides (for weights of others),
-            "B", "C", or "none" for the plain network.
+        shortcut: "A" (the paper's choice here), "A-middle" with zero channels on both sides (for weights of others), "B",
+            "C", or "none" for the plain network.
         zero_init_residual: last batch norm of each block starts at scale 0 (Goyal et al. 2017), not in the paper.
         batch_norm: after each convolution, before its activation; without it the convolutions have biases.
 
