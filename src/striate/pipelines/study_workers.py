@@ -1,0 +1,125 @@
+"""The cells of a study as processes of `train.py`, several at a time, each in a run directory of its own."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from striate import runs
+from striate.configuration import REPOSITORY
+from striate.pipelines.devices import gpu_count
+from striate.pipelines.study_cells import Cell, quoted
+from striate.pipelines.study_ledger import discard_outdated, is_free, status
+
+_PATIENCE = 60.0  # seconds that stopped cells have for their last checkpoint
+_PR_SET_PDEATHSIG = 1
+
+
+def worker_count(workers: int | str, cells: Sequence[Cell]) -> int:
+    """Processes at a time: as told, else one a GPU where cells train on GPUs, else one a core."""
+    if workers != "auto":
+        return int(workers)
+    gpus = gpu_count() if any(cell.config["trainer"]["accelerator"] != "cpu" for cell in cells) else 0
+    devices = max((number for cell in cells if isinstance(number := cell.config["trainer"]["devices"], int)), default=1)
+    return max(gpus // devices, 1) if gpus else len(os.sched_getaffinity(0))
+
+
+@dataclass
+class Workers:
+    """Runs cells until each is settled or has failed.
+
+    Args:
+        folder: of the study; run directories are in `cells`, what cells print in `logs`.
+        count: processes at a time.
+        on_change: called about five times a second with the cells at work, and with the cell that has just ended.
+    """
+
+    folder: Path
+    count: int
+    on_change: Callable[[Sequence[Cell], Cell | None], None]
+    _running: dict[int, tuple[Cell, subprocess.Popen]] = field(default_factory=dict)
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Computes these cells. Ctrl-C lets those at work save themselves, so that the same command goes on with them.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, once they have.
+        """
+        waiting = list(cells)
+        try:
+            while waiting or self._running:
+                for slot in set(range(self.count)) - self._running.keys():
+                    ready = next((cell for cell in waiting if is_free(self.folder / "cells" / cell.name)), None)
+                    if ready is not None:
+                        waiting.remove(ready)
+                        self._running[slot] = ready, self._start(ready, slot)
+                time.sleep(0.2)
+                ended = [slot for slot, (_, process) in self._running.items() if process.poll() is not None]
+                for slot in ended:
+                    cell, process = self._running.pop(slot)
+                    self._conclude(cell, process.returncode)
+                    self.on_change(self.at_work, cell)
+                self.on_change(self.at_work, None)
+        finally:
+            self._stop()
+
+    @property
+    def at_work(self) -> list[Cell]:
+        return [cell for cell, _ in self._running.values()]
+
+    def _start(self, cell: Cell, slot: int) -> subprocess.Popen:
+        run_dir, log = self.folder / "cells" / cell.name, self.folder / "logs" / f"{cell.name}.txt"
+        discard_outdated(run_dir)
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        script = [sys.executable, str(REPOSITORY / "src" / "train.py")]
+        words = [*cell.words, f"run_dir={quoted(run_dir)}", "trainer.enable_progress_bar=false"]
+        environment = {key: value for key, value in os.environ.items() if key != "STRIATE_RUN"}
+        environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // self.count))
+        gpus, devices = gpu_count(), cell.config["trainer"]["devices"]
+        if gpus > 1 and isinstance(devices, int) and "CUDA_VISIBLE_DEVICES" not in environment:
+            own = [(slot * devices + number) % gpus for number in range(devices)]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, own))
+        with open(log, "w", encoding="utf-8") as stream:
+            return subprocess.Popen(
+                [*script, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
+                preexec_fn=_die_with_parent,
+            )
+
+    def _conclude(self, cell: Cell, code: int) -> None:
+        """A process that was killed, or refused before it had a run directory, has not noted why."""
+        folder = self.folder / "cells" / cell.name
+        if code and status(folder) in ("new", "running"):
+            log = (self.folder / "logs" / f"{cell.name}.txt").read_text(encoding="utf-8", errors="replace")
+            last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
+            reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}: {last.strip()[:200]}"
+            folder.mkdir(parents=True, exist_ok=True)
+            runs.Run(folder, facts=dict(runs.read(folder) or {})).record("failed", reason=reason)
+
+    def _stop(self) -> None:
+        for _, process in self._running.values():
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _PATIENCE
+        for _, process in self._running.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._running.clear()
+
+
+def _die_with_parent() -> None:
+    """A study that is killed takes its cells along, which save themselves first (Linux; elsewhere they finish)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
