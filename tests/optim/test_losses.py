@@ -6,7 +6,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
-from striate.optim.losses import CrossEntropy, SquaredError
+from striate.optim.losses import CrossEntropy, DiscriminativeDistance, MeanDistance, SquaredError
 
 COUNTS = [50, 30, 15, 5]
 LOSSES = [
@@ -14,7 +14,14 @@ LOSSES = [
     lambda **options: CrossEntropy(class_counts=COUNTS, label_smoothing=0.1, **options),
     lambda **options: SquaredError(class_counts=COUNTS, **options),
     lambda **options: SquaredError(class_counts=COUNTS, activation="softmax", **options),
+    lambda **options: CrossEntropy(class_counts=COUNTS, activation="sigmoid", label_smoothing=0.1, **options),
+    lambda **options: SquaredError(class_counts=COUNTS, activation="sigmoid", **options),
+    lambda **options: SquaredError(class_counts=COUNTS, activation="tanh", **options),
+    lambda **options: SquaredError(class_counts=COUNTS, activation="relu", **options),
+    lambda **options: MeanDistance(class_counts=COUNTS, **options),
+    lambda **options: DiscriminativeDistance(class_counts=COUNTS, j=1.5, **options),
 ]
+WEIGHTS = [1.0, 2.0, 0.5, 0.0]
 
 
 @pytest.fixture
@@ -61,6 +68,71 @@ def test_squared_error_is_half_the_squared_distance_to_the_one_hot_target(batch,
     )
     mean = functional.mse_loss(outputs, torch.from_numpy(one_hot)) * 4 / 2
     torch.testing.assert_close(SquaredError(class_counts=COUNTS).reduce(each, targets), mean)
+
+
+@pytest.mark.parametrize("factory", LOSSES)
+@pytest.mark.parametrize("class_weights", [None, WEIGHTS])
+def test_the_error_of_the_outputs_is_the_gradient(batch, factory, class_weights):
+    logits, targets = batch
+    loss = factory(class_weights=class_weights)
+    (expected,) = torch.autograd.grad(loss(logits, targets).sum(), logits)
+    torch.testing.assert_close(loss.output_error(logits, targets), expected, rtol=1e-12, atol=1e-15)
+
+
+# Exact but for an activation before a square, whose own second derivative Gauss and Newton drop: there the squares of
+# the outputs' derivatives are what must come out.
+@pytest.mark.parametrize("factory", LOSSES)
+@pytest.mark.parametrize("class_weights", [None, WEIGHTS])
+def test_the_curvature_of_the_outputs_is_that_of_gauss_and_newton(batch, factory, class_weights):
+    logits, targets = batch
+    loss = factory(class_weights=class_weights)
+    found = loss.output_curvature(logits, targets)
+    weights = loss.sample_weights(targets).double()
+    for sample in range(8):
+        own, target = logits[sample].detach(), targets[sample : sample + 1]
+        if isinstance(loss, SquaredError):
+            jacobian = torch.func.jacrev(lambda z: loss._outputs(z[None])[0])(own)
+            expected = jacobian.square().sum(0) * weights[sample]
+        else:
+            expected = torch.func.hessian(lambda z, target=target: loss(z[None], target)[0])(own).diagonal()
+        torch.testing.assert_close(found[sample], expected, rtol=1e-10, atol=1e-14)
+    assert (found >= 0).all()
+
+
+def test_the_sign_of_the_output_error_is_that_of_output_minus_target():
+    # Sigmoid outputs and half the squared distance: (a - t) a (1 - a); the other sign belongs to -dC/dz.
+    logits, targets = torch.tensor([[0.4, -1.0]], dtype=torch.float64), torch.tensor([1])
+    outputs = 1 / (1 + np.exp(-logits.numpy()))
+    error = SquaredError(class_counts=[1, 1], activation="sigmoid").output_error(logits, targets)
+    np.testing.assert_allclose(error.numpy(), (outputs - [[0, 1]]) * outputs * (1 - outputs), rtol=1e-14)
+
+
+def test_cross_entropy_is_minus_the_sum_of_targets_times_log_outputs():
+    logits = torch.tensor([[0.2, 0.7, 0.1]], dtype=torch.float64).log()
+    assert CrossEntropy(class_counts=[1] * 3)(logits, torch.tensor([1])).item() == pytest.approx(0.356675, abs=5e-7)
+
+
+def test_sigmoid_cross_entropy_equals_numpy(batch):
+    logits, targets = batch
+    outputs, wanted = 1 / (1 + np.exp(-logits.detach().numpy())), np.eye(4)[targets.numpy()]
+    expected = -(wanted * np.log(outputs) + (1 - wanted) * np.log(1 - outputs)).sum(1)
+    each = CrossEntropy(class_counts=COUNTS, activation="sigmoid")(logits, targets)
+    np.testing.assert_allclose(each.detach().numpy(), expected, rtol=1e-12)
+
+
+def test_the_criteria_of_distances_equal_their_formulas(batch):
+    distances, targets = batch[0].detach().square() * 5, batch[1]
+    y = distances.numpy()
+    own = y[np.arange(32), targets.numpy()]
+    each = MeanDistance(class_counts=COUNTS)(-distances, targets)
+    np.testing.assert_allclose(each.numpy(), own, rtol=1e-14)
+    for j in (0.1, 3.0):
+        expected = own + np.log(np.exp(-j) + np.exp(-y).sum(1))
+        each = DiscriminativeDistance(class_counts=COUNTS, j=j)(-distances, targets)
+        np.testing.assert_allclose(each.numpy(), expected, rtol=1e-10)
+    # The farther the rubbish, the nearer to softmax cross entropy of the negative distances.
+    far = DiscriminativeDistance(class_counts=COUNTS, j=1e3)(-distances, targets)
+    torch.testing.assert_close(far, CrossEntropy(class_counts=COUNTS)(-distances, targets))
 
 
 def test_the_gradient_of_the_squared_error_is_output_minus_target(batch):
@@ -151,7 +223,9 @@ def test_pixels_are_samples_too(batch):
         (lambda: CrossEntropy(class_counts=[3, 3], class_weights="balance"), 'expected class_weights to be "balanced"'),
         (lambda: CrossEntropy(class_counts=[3, 0], class_weights="balanced"), "samples of every class"),
         (lambda: CrossEntropy(class_counts=[3, 3], label_smoothing=2.0), "expected label_smoothing in 0 … 1"),
-        (lambda: SquaredError(class_counts=[3, 3], activation="relu"), "identity, sigmoid or softmax"),
+        (lambda: SquaredError(class_counts=[3, 3], activation="elu"), "identity, sigmoid, softmax, tanh or relu"),
+        (lambda: CrossEntropy(class_counts=[3, 3], activation="tanh"), "the activation softmax or sigmoid, got tanh"),
+        (lambda: DiscriminativeDistance(class_counts=[3, 3], j=0), "expected j > 0, got 0"),
     ],
 )
 def test_values_without_meaning_are_refused(factory, message):

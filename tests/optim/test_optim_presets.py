@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from striate.configuration import FOLDER, build
+from striate.errors import ConfigurationError
 from striate.optim.groups import parameter_groups
 
 
@@ -43,6 +44,10 @@ def test_an_optimizer_and_a_loss_learn_one_batch(optimizer, loss):
 def test_a_scheduler_fits_every_optimizer(optimizer, scheduler):
     own = build(node("optimizer", optimizer))([nn.Parameter(torch.ones(1))])
     rate = own.param_groups[0]["lr"]
+    if scheduler == "one_cycle" and optimizer == "sdlm":  # it has no momentum to move against the rate
+        with pytest.raises(ConfigurationError, match="expected an optimizer with momentum"):
+            build(node("scheduler", scheduler))(own, total_steps=120, steps_per_epoch=2, max_epochs=60)
+        return
     plan = build(node("scheduler", scheduler))(own, total_steps=120, steps_per_epoch=2, max_epochs=60)
     if scheduler == "plateau":
         assert plan["monitor"] == "val/top1_micro"

@@ -110,6 +110,45 @@ def test_milestones_stay_where_they_are_under_a_warm_up():
     assert [seen[step] for step in (0, 9, 19, 20, 49, 50)] == pytest.approx([0.05, 0.5, 1, 1, 1, 0.1])
 
 
+# LeNet-5: 0.0005 for 2 passes, 0.0002 for 3, 0.0001 for 3, 0.00005 for 4, 0.00001 to the twentieth.
+LENET = [*[5e-4] * 2, *[2e-4] * 3, *[1e-4] * 3, *[5e-5] * 4, *[1e-5] * 8]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"values": [1.0, 0.4, 0.2, 0.1, 0.02]},
+        {"values": [5e-4, 2e-4, 1e-4, 5e-5, 1e-5], "absolute": True},
+    ],
+)
+def test_table_holds_the_rates_of_lenet5(options):
+    seen = rates(schedules.table, 200, rate=5e-4, lengths=[2, 3, 3, 4], **options)
+    assert seen == pytest.approx([rate for rate in LENET for _ in range(10)], rel=1e-12)
+
+
+def test_table_begins_as_resnet_110_does():
+    seen = rates(schedules.table, 600, rate=0.1, values=[0.1, 1.0], lengths=[400], unit="step")
+    assert seen == pytest.approx([0.01] * 400 + [0.1] * 200)
+    assert rates(schedules.table, 10, values=[1, 0], lengths=[0.55], unit="fraction") == [1.0] * 6 + [0.0] * 4
+
+
+def test_step_lowers_the_rate_as_googlenet_does():
+    # By 4 % every 8 epochs: 0.01, 0.0096, 0.009216.
+    seen = rates(schedules.step, 170, rate=0.01, every=8, gamma=0.96)
+    assert [seen[step] for step in (0, 79, 80, 159, 160)] == pytest.approx([0.01, 0.01, 0.0096, 0.0096, 0.009216])
+
+
+def test_multistep_lowers_the_rate_as_resnet_does_on_cifar():
+    own = optimizer(0.1)
+    plan = schedules.multistep(
+        own, total_steps=64_000, steps_per_epoch=390, max_epochs=165, milestones=[0.5, 0.75], unit="fraction"
+    )
+    for step, rate in ((31_999, 0.1), (32_000, 0.01), (47_999, 0.01), (48_000, 0.001), (63_999, 0.001)):
+        plan["scheduler"].last_epoch = step - 1
+        advance(own, plan["scheduler"])
+        assert own.param_groups[0]["lr"] == pytest.approx(rate)
+
+
 def test_cosine_equals_pytorch_and_warms_up():
     own = optimizer()
     reference = CosineAnnealingLR(own, T_max=60)
@@ -171,6 +210,7 @@ FACTORIES = {
     "constant": (schedules.constant, {"warmup_epochs": 0.7}),
     "step": (schedules.step, {"every": 1.3, "warmup_epochs": 0.7}),
     "multistep": (schedules.multistep, {"milestones": [1, 2.5], "warmup_epochs": 0.7}),
+    "table": (schedules.table, {"values": [1, 0.5, 0.25], "lengths": [0.5, 2]}),
     "cosine": (schedules.cosine, {"warmup_epochs": 0.7}),
     "poly": (schedules.poly, {"warmup_epochs": 0.7}),
     "one_cycle": (schedules.one_cycle, {}),
@@ -278,6 +318,10 @@ def test_endless_training_needs_a_schedule_without_an_end():
         (schedules.step, {"every": 1, "unit": "batch"}),
         (schedules.multistep, {"milestones": [3, 2]}),
         (schedules.multistep, {"milestones": [0]}),
+        (schedules.table, {"values": [1, 0.5], "lengths": [1, 2]}),
+        (schedules.table, {"values": [1, -0.5], "lengths": [1]}),
+        (schedules.table, {"values": [1, 0.5], "lengths": [0]}),
+        (schedules.table, {"values": [], "lengths": []}),
         (schedules.cosine, {"final_factor": 1.5}),
         (schedules.poly, {"power": 0}),
         (schedules.one_cycle, {"rise": 1.0}),

@@ -3,13 +3,18 @@
 Per sample, because evaluation names the worst samples, because a mean over processes or batches of unequal size must be
 taken from sums, and because mixed labels need the losses under both. The mean of weighted losses divides by the sum of
 the weights, as PyTorch does, so that the size of a loss does not depend on which classes a batch happens to hold.
+
+Each loss also says its own first derivative by the logits z, which backpropagation by hand starts from, and the
+diagonal of the second one in the approximation of Gauss and Newton, from which the diagonal Levenberg-Marquardt rule
+starts. With outputs a and one-hot targets t the first is dC/da · a'(z); a - t for softmax and cross entropy.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -46,6 +51,26 @@ class Loss(nn.Module, ABC):
         Computed in float32 at least, whatever the network's precision.
         """
 
+    @abstractmethod
+    def output_error(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The first derivative of each loss by its logits, (N, K), times the weight of the class."""
+
+    @abstractmethod
+    def output_curvature(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The second derivative of each loss by each of its logits, (N, K), times the weight of the class; never
+        negative: second derivatives of the outputs' activation are dropped."""
+
+    def _weighted(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Losses (N, …) or derivatives (N, K, …) times the weights of their classes."""
+        if self.weight is None:
+            return values
+        weights = self.weight[targets].to(values.dtype)
+        return values * (weights if values.ndim == targets.ndim else weights.unsqueeze(1))
+
+    def _one_hot(self, targets: Tensor, like: Tensor) -> Tensor:
+        """(N, …) classes as (N, K, …) zeros and ones."""
+        return functional.one_hot(targets, self.num_classes).movedim(-1, 1).to(like.dtype)
+
     def sample_weights(self, targets: Tensor) -> Tensor:
         """The weight of each sample's class, (N,) float32. Sums of it are the denominators of means."""
         if self.weight is None:
@@ -61,28 +86,65 @@ class Loss(nn.Module, ABC):
 
 
 class CrossEntropy(Loss):
-    """-log softmax(logits)[target], with smoothed targets and class weights as in `torch.nn.CrossEntropyLoss`.
+    """-sum t log a: -log softmax(z)[target], with smoothed targets and class weights as in PyTorch.
 
     Args:
         class_counts: training samples per class.
         class_weights: see `Loss`.
         label_smoothing: part of the target that all classes share equally, 0 … 1 (Szegedy et al. 2015, section 7).
+        activation: what makes outputs of the logits: "softmax", or "sigmoid" for -sum [t log a + (1 - t) log(1 - a)],
+            each class against all others (Nielsen 2015, chapter 3, equation 63).
     """
 
     def __init__(
-        self, *, class_counts: Sequence[int], class_weights: ClassWeights = None, label_smoothing: float = 0.0
+        self,
+        *,
+        class_counts: Sequence[int],
+        class_weights: ClassWeights = None,
+        label_smoothing: float = 0.0,
+        activation: Literal["softmax", "sigmoid"] = "softmax",
     ):
         super().__init__(class_counts=class_counts, class_weights=class_weights)
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"expected label_smoothing in 0 … 1, got {label_smoothing}")
-        self.label_smoothing = label_smoothing
+        if activation not in ("softmax", "sigmoid"):
+            raise ValueError(f"expected the activation softmax or sigmoid, got {activation}")
+        self.label_smoothing, self.activation = label_smoothing, activation
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits = _widened(logits)
+        if self.activation == "sigmoid":
+            wanted = self._wanted(targets, logits)
+            each = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(1)
+            return self._weighted(each, targets)
         weight = None if self.weight is None else self.weight.to(logits.dtype)
         return functional.cross_entropy(
             logits, targets, weight=weight, label_smoothing=self.label_smoothing, reduction="none"
         )
+
+    def _wanted(self, targets: Tensor, like: Tensor) -> Tensor:
+        share = self.label_smoothing
+        return self._one_hot(targets, like) * (1 - share) + share / self.num_classes
+
+    def output_error(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """a - t under both activations; class weights in the softmax form go by the class that t gives them to."""
+        logits = _widened(logits)
+        wanted = self._wanted(targets, logits)
+        if self.activation == "sigmoid":
+            return self._weighted(logits.sigmoid() - wanted, targets)
+        if self.weight is not None:  # PyTorch weighs each term of the sum by its own class
+            wanted = wanted * _along_classes(self.weight, wanted)
+        return logits.softmax(1) * wanted.sum(1, keepdim=True) - wanted
+
+    def output_curvature(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """a (1 - a), the diagonal of the exact second derivative, under both activations."""
+        logits = _widened(logits)
+        outputs = logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(1)
+        curvature = outputs * (1 - outputs)
+        if self.activation == "sigmoid" or self.weight is None:
+            return self._weighted(curvature, targets)
+        wanted = self._wanted(targets, logits)
+        return curvature * (wanted * _along_classes(self.weight, wanted)).sum(1, keepdim=True)
 
 
 class SquaredError(Loss):
@@ -94,7 +156,8 @@ class SquaredError(Loss):
         class_counts: training samples per class.
         class_weights: see `Loss`.
         activation: what makes outputs of the network's logits: "identity" takes them as they are, "sigmoid" is the
-            output layer of the multilayer perceptron (Nielsen 2015, chapter 1), "softmax" gives Brier's score.
+            output layer of the multilayer perceptron (Nielsen 2015, chapter 1), "softmax" gives Brier's score; "tanh"
+            and "relu" are for those who compare.
     """
 
     def __init__(
@@ -102,22 +165,120 @@ class SquaredError(Loss):
         *,
         class_counts: Sequence[int],
         class_weights: ClassWeights = None,
-        activation: Literal["identity", "sigmoid", "softmax"] = "identity",
+        activation: Literal["identity", "sigmoid", "softmax", "tanh", "relu"] = "identity",
     ):
         super().__init__(class_counts=class_counts, class_weights=class_weights)
-        if activation not in ("identity", "sigmoid", "softmax"):
-            raise ValueError(f"expected the activation identity, sigmoid or softmax, got {activation}")
+        if activation not in ("identity", "sigmoid", "softmax", "tanh", "relu"):
+            raise ValueError(f"expected the activation identity, sigmoid, softmax, tanh or relu, got {activation}")
         self.activation = activation
 
+    def _outputs(self, logits: Tensor) -> Tensor:
+        logits = _widened(logits)
+        if self.activation == "softmax":
+            return logits.softmax(1)
+        return logits if self.activation == "identity" else getattr(torch, self.activation)(logits)
+
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        outputs = _widened(logits)
+        outputs = self._outputs(logits)
+        losses = (outputs - self._one_hot(targets, outputs)).square().sum(1) / 2
+        return self._weighted(losses, targets)
+
+    def output_error(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(a - t) · a'(z); for softmax, whose outputs depend on all logits, its Jacobian times a - t."""
+        outputs = self._outputs(logits)
+        by_output = outputs - self._one_hot(targets, outputs)
+        if self.activation == "softmax":
+            error = outputs * (by_output - (by_output * outputs).sum(1, keepdim=True))
+        else:
+            error = by_output * self._slope(outputs)
+        return self._weighted(error, targets)
+
+    def output_curvature(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """a'(z)², the sum over the outputs for softmax."""
+        outputs = self._outputs(logits)
+        if self.activation == "softmax":  # sum over k of (a_k (1[k = i] - a_i))²
+            squares = outputs.square()
+            curvature = squares * (1 - 2 * outputs + squares.sum(1, keepdim=True))
+        else:
+            curvature = self._slope(outputs).square()
+        return self._weighted(curvature, targets)
+
+    def _slope(self, outputs: Tensor) -> Tensor:
+        """a'(z), of the outputs a themselves."""
         if self.activation == "sigmoid":
-            outputs = outputs.sigmoid()
-        elif self.activation == "softmax":
-            outputs = outputs.softmax(1)
-        one_hot = functional.one_hot(targets, self.num_classes).to(outputs.dtype)
-        losses = (outputs - one_hot).square().sum(1) / 2
-        return losses if self.weight is None else losses * self.weight[targets].to(losses.dtype)
+            return outputs * (1 - outputs)
+        if self.activation == "tanh":
+            return 1 - outputs.square()
+        return torch.ones_like(outputs) if self.activation == "identity" else (outputs > 0).to(outputs.dtype)
+
+
+class MeanDistance(Loss):
+    """The output of the correct class's unit where outputs are distances y = -z (LeCun et al. 1998, equation 8).
+
+    The first criterion of LeNet-5, for networks whose logits are minus distances to fixed codes: it draws to the own
+    code and does not push from the others. For any other network it has no lower bound.
+
+    Args:
+        class_counts: training samples per class.
+        class_weights: see `Loss`.
+    """
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        distances = -_widened(logits).gather(1, targets.unsqueeze(1)).squeeze(1)
+        return self._weighted(distances, targets)
+
+    def output_error(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """-t."""
+        return self._weighted(-self._one_hot(targets, _widened(logits)), targets)
+
+    def output_curvature(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """0: it is linear in the distances, whose own curvature is the network's."""
+        return torch.zeros_like(_widened(logits))
+
+
+class DiscriminativeDistance(Loss):
+    """y_correct + log(exp(-j) + sum exp(-y)) where outputs are distances y = -z (LeCun et al. 1998, equation 9).
+
+    The second criterion of LeNet-5: minus the log of the posterior (MAP) of the correct class among all classes and a
+    class of rubbish at the constant distance j, which keeps trainable codes from collapsing, and stops pushing from
+    codes that are farther than j already.
+
+    Args:
+        class_counts: training samples per class.
+        class_weights: see `Loss`.
+        j: the constant, above 0; the paper does not give its value.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_counts: Sequence[int],
+        class_weights: ClassWeights = None,
+        j: Annotated[float, Gt(0)] = 1.0,
+    ):
+        super().__init__(class_counts=class_counts, class_weights=class_weights)
+        if not j > 0:
+            raise ValueError(f"expected j > 0, got {j}")
+        self.j = j
+
+    def _with_rubbish(self, logits: Tensor) -> Tensor:
+        """The logits (N, K + 1) with that of the rubbish behind the others."""
+        return torch.cat([logits, torch.full_like(logits[:, :1], -self.j)], dim=1)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        logits = _widened(logits)
+        return self._weighted(functional.cross_entropy(self._with_rubbish(logits), targets, reduction="none"), targets)
+
+    def output_error(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """p - t with the posteriors p of the classes."""
+        logits = _widened(logits)
+        posteriors = self._with_rubbish(logits).softmax(1)[:, :-1]
+        return self._weighted(posteriors - self._one_hot(targets, logits), targets)
+
+    def output_curvature(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """p (1 - p)."""
+        posteriors = self._with_rubbish(_widened(logits)).softmax(1)[:, :-1]
+        return self._weighted(posteriors * (1 - posteriors), targets)
 
 
 def _resolve_weights(class_weights: Sequence[float] | Literal["balanced"], class_counts: Sequence[int]) -> list[float]:
@@ -131,6 +292,11 @@ def _resolve_weights(class_weights: Sequence[float] | Literal["balanced"], class
     if len(weights) != len(class_counts) or min(weights) < 0 or max(weights) == 0:
         raise ValueError(f"expected {len(class_counts)} class weights, none negative and not all 0, got {weights}")
     return weights
+
+
+def _along_classes(weight: Tensor, like: Tensor) -> Tensor:
+    """(K,) weights along the second axis of `like`."""
+    return weight.to(like.dtype).view(1, -1, *[1] * (like.ndim - 2))
 
 
 def _widened(logits: Tensor) -> Tensor:

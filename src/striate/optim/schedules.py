@@ -14,6 +14,7 @@ Lightning's `lr_scheduler` configuration.
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, Literal
 
 from torch.optim import Optimizer
@@ -38,6 +39,11 @@ def step_factor(step: int, *, every: float, gamma: float) -> float:
 def multistep_factor(step: int, *, milestones: Sequence[int], gamma: float) -> float:
     """gamma^k once k milestones are reached."""
     return gamma ** sum(step >= milestone for milestone in milestones)
+
+
+def table_factor(step: int, *, starts: Sequence[int], factors: Sequence[float]) -> float:
+    """The last of `factors` whose start is reached; the first one starts at 0."""
+    return factors[sum(step >= start for start in starts[1:])]
 
 
 def cosine_factor(step: int, *, total_steps: int, final: float) -> float:
@@ -128,6 +134,35 @@ def multistep(
     factor = partial(multistep_factor, milestones=steps, gamma=gamma)
     warmup_steps = _warmup_steps(warmup_epochs, steps_per_epoch, total_steps)
     return _by_step(optimizer, partial(warmed_up, factor=factor, warmup_steps=warmup_steps, postpone=False))
+
+
+def table(
+    optimizer: Optimizer,
+    *,
+    total_steps: float,
+    steps_per_epoch: int,
+    max_epochs: int,
+    values: Sequence[float],
+    lengths: Sequence[float],
+    unit: Unit = "epoch",
+    absolute: bool = False,
+) -> dict[str, Any]:
+    """The rates of a list, one after another, as papers print them.
+
+    `values` are factors of the optimizer's rate, or rates themselves with `absolute`; each holds for the length at its
+    place, and the last one, which has no length, for the rest.
+    """
+    if len(lengths) != len(values) - 1 or min(values, default=-1) < 0 or min(lengths, default=1) <= 0:
+        raise ValueError(
+            f"expected values of 0 or more and a length above 0 for each but the last, got {list(values)} "
+            f"and {list(lengths)}"
+        )
+    if absolute and not optimizer.defaults["lr"] > 0:
+        raise ValueError(f"expected an optimizer with a rate above 0, got {optimizer.defaults['lr']}")
+    scale = _steps_of(unit, steps_per_epoch, total_steps)
+    starts = [0, *(math.ceil(place * scale - 1e-6) for place in accumulate(lengths))]
+    factors = [value / optimizer.defaults["lr"] if absolute else value for value in values]
+    return _by_step(optimizer, partial(table_factor, starts=starts, factors=factors))
 
 
 def cosine(
