@@ -7,11 +7,15 @@ import pytest
 import torch
 from torch import nn
 
+from striate.models.alexnet import AlexNet
 from striate.models.arithmetic import Layer, count, training_memory
+from striate.models.googlenet import GoogLeNet
 from striate.models.lenet5 import LeNet5
 from striate.models.mobilenet import MobileNet
 from striate.models.network import Network
 from striate.models.resnet import CifarResNet, ResNet
+from striate.models.vgg import VGG
+from striate.models.zfnet import ZFNet
 
 # Independent layer-by-layer counts, each layer with parameters and each pooling, in order of execution.
 TABLES = Path(__file__).parent / "layers"
@@ -27,8 +31,15 @@ def meta(network: type[Network], *arguments, **options) -> Network:
     [
         ("lenet5_original", meta(LeNet5), (1, 32, 32)),
         ("lenet5_modern", meta(LeNet5, form="modern"), (1, 28, 28)),
+        ("alexnet", meta(AlexNet), (3, 227, 227)),
+        ("zfnet", meta(ZFNet), (3, 224, 224)),
+        ("vgg16", meta(VGG, configuration="D"), (3, 224, 224)),
+        ("vgg19", meta(VGG, configuration="E"), (3, 224, 224)),
+        ("googlenet", meta(GoogLeNet), (3, 224, 224)),
+        ("googlenet_aux", meta(GoogLeNet, auxiliary=True), (3, 224, 224)),
         ("resnet18", meta(ResNet, depth=18), (3, 224, 224)),
         ("resnet50", meta(ResNet, depth=50), (3, 224, 224)),
+        ("resnet50_v1_5", meta(ResNet, depth=50, stride_in="3x3"), (3, 224, 224)),
         ("cifar_resnet20", meta(CifarResNet, depth=20), (3, 32, 32)),
         ("mobilenet", meta(MobileNet), (3, 224, 224)),
     ],
@@ -59,6 +70,15 @@ def test_mobilenet_body_without_classifier():
     body = [layer for layer in counts.layers if layer.name != "fc"]
     assert sum(layer.parameters for layer in body) == 3_206_976
     assert sum(layer.mult_adds for layer in body) == 567_716_352
+
+
+def test_caffes_lenet_is_another_network():
+    network = nn.Sequential(
+        *(nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(800, 500), nn.Linear(500, 10)),
+    )
+    counts = count(network, (1, 28, 28))
+    assert (counts.parameters, counts.mult_adds) == (431_080, 2_293_000)
 
 
 def test_rule_for_groups_transposed_convolutions_padding_by_name_and_linear_on_positions():

@@ -181,9 +181,10 @@ class GoogLeNet(Network):
 
     def forward_aux(self, x: Tensor) -> tuple[Tensor, ...]:
         features = self.forward_features(x)
-        heads = HEADS if self.auxiliary_weights else {}
-        auxiliary = [getattr(self, name)(features[stage]) for name, stage in heads.items()]
-        return self.forward_head(features["inception5b"]), *auxiliary
+        logits = [self.forward_head(features["inception5b"])]
+        for name, stage in HEADS.items() if self.auxiliary_weights else ():
+            logits.append(getattr(self, name)(features[stage]))
+        return tuple(logits)
 
 
 def response_norm(batch_norm: bool) -> nn.Module:
