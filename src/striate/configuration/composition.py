@@ -52,6 +52,19 @@ def settled(config: DictConfig, schema: type) -> DictConfig:
     return config
 
 
+def offer(group: str, option: str, value: Any) -> None:
+    """Adds an option to a group, for this process alone: `model=all` of a command that takes all of them.
+
+    Args:
+        group: a key at the root and a folder of options.
+        option: its name.
+        value: what the key is then.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name=option, node={group: value}, group=group, package="_global_", provider="striate")
+
+
 def keep_hydra_from_writing() -> None:
     """Makes Hydra run in the current directory without making or writing anything in it, whatever is composed.
 
