@@ -167,7 +167,7 @@ def test_elementwise_operations_take_the_square_of_their_derivative():
     operations = [
         (torch.tanh, lambda x: 1 - x.tanh() ** 2), (torch.sigmoid, lambda x: x.sigmoid() * (1 - x.sigmoid())),
         (torch.exp, torch.exp), (lambda x: 3 - x / 4, lambda x: torch.full_like(x, -0.25)),
-        (F.leaky_relu, lambda x: torch.where(x > 0, 1.0, 0.01).double()), (ScaledTanh(), None),
+        (F.leaky_relu, lambda x: torch.where(x > 0, torch.ones_like(x), 0.01)), (ScaledTanh(), None),
     ]  # fmt: skip
     inputs, targets = batch(4, 10)
     for operation, derivative in operations:

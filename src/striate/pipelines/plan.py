@@ -9,12 +9,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from striate.configuration import build
 from striate.data.module import ImageDataModule
 from striate.errors import DataError
 from striate.models.arithmetic import TrainingMemory, count, training_memory
 from striate.pipelines.devices import device_count
-from striate.tasks.building import build_task, require_picture_size
+from striate.tasks.building import build_task, construct_network, require_picture_size
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
 
@@ -36,7 +35,7 @@ def run(config: Mapping[str, Any], datamodule: ImageDataModule) -> dict[str, flo
     meta, shape = datamodule.meta, datamodule.input_shape
     require_picture_size(config["model"], meta, shape)
     with torch.device("meta"):
-        network = build(config["model"], "model", num_classes=meta.num_classes, in_channels=meta.channels)
+        network = construct_network(config["model"], meta, shape[1:])
     counts, part = count(network, shape), batch_of_a_device(config, datamodule)
     task = build_task(config, network, meta, datamodule.preprocessing, class_counts=datamodule.class_counts())
     slots = fake_step(task, network, shape, part)

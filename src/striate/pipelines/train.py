@@ -87,7 +87,7 @@ def assemble(config: Mapping[str, Any], datamodule: ImageDataModule) -> tuple[Cl
     """The task with its first weights, the hashes that name the computation, and the report of a transfer."""
     meta, code = datamodule.meta, runs.code_version()
     require_picture_size(config["model"], meta, datamodule.input_shape)
-    network = build_network(config["model"], meta, config["seed"])
+    network = build_network(config["model"], meta, config["seed"], datamodule.input_shape[1:])
     report, preprocessing, weights = starting.first_weights(config, network, meta.classes, datamodule.preprocessing)
     if config["channels_last"]:
         network.to(memory_format=torch.channels_last)

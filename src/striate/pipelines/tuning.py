@@ -34,6 +34,11 @@ def apply(config: dict[str, Any], datamodule: ImageDataModule) -> None:
             "find_lr and find_batch_size work with one process",
             do="search with trainer.devices=1, then give the values found",
         )
+    if config["find_lr"] and config["task"]["kind"] == "backpropagation":
+        raise ConfigurationError(
+            "find_lr moves the rate by Lightning's own optimisation, which task=backpropagation does without",
+            do="search with task=classification, then give optimizer.lr",
+        )
     if config["find_batch_size"]:
         found = largest_batch(config, datamodule)
         config["data"]["batch_size"] = datamodule.batch_size = found
@@ -49,7 +54,7 @@ def suggested_rate(config: Mapping[str, Any], datamodule: ImageDataModule) -> fl
     from lightning.pytorch.tuner import Tuner
 
     meta = datamodule.meta
-    network = build_network(config["model"], meta, config["seed"])
+    network = build_network(config["model"], meta, config["seed"], datamodule.input_shape[1:])
     task = build_task(config, network, meta, datamodule.preprocessing, class_counts=datamodule.class_counts())
     task.lr = config["optimizer"]["lr"]  # the finder wants an attribute to replace; the copy is thrown away
     task.scheduler_factory = None
@@ -87,7 +92,7 @@ def largest_batch(config: Mapping[str, Any], datamodule: ImageDataModule) -> int
     limit = max(8, min(_LARGEST_BATCH, len(datamodule.dataset("train")) // 20))
     accumulate = config["trainer"]["accumulate_grad_batches"]
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
-    network = build_network(config["model"], meta, config["seed"])
+    network = build_network(config["model"], meta, config["seed"], datamodule.input_shape[1:])
     found = accumulate
     while found * 2 <= limit:
         part = found * 2 // accumulate

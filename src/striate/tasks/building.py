@@ -1,24 +1,62 @@
 """From a resolved configuration and the data's passport to a task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from striate.configuration import build, masked
+from striate.configuration.targets import NAMESPACES, locate, parameters
 from striate.data.meta import Meta
 from striate.data.preprocessing import Preprocessing
-from striate.errors import ConfigurationError
+from striate.errors import ConfigurationError, nearest
+from striate.tasks.backpropagation import BackpropagationTask
 from striate.tasks.classification import ClassificationTask
 
 FORMAT = 1
+TASKS: dict[str, type[ClassificationTask]] = {
+    "classification": ClassificationTask,
+    "backpropagation": BackpropagationTask,
+}
 
 
-def build_network(model: Mapping[str, Any], meta: Meta, seed: int) -> nn.Module:
+def construct_network(
+    model: Mapping[str, Any],
+    meta: Meta,
+    image_size: tuple[int, int] | None = None,
+    *,
+    namespaces: Sequence[str] = NAMESPACES,
+) -> nn.Module:
+    """The network of a configuration for these data: what the data decide is handed over, never typed.
+
+    Args:
+        model: the node with `_target_`.
+        meta: the passport of the data: classes and channels.
+        image_size: (height, width) of what the network sees, for networks whose weights depend on it (the perceptron);
+            None: of an array pack's pictures.
+        namespaces: where the class may lie; fewer for what comes out of a file.
+
+    Raises:
+        ConfigurationError: the node is not valid, or its class refuses the values.
+    """
+    given: dict[str, Any] = {"num_classes": meta.num_classes, "in_channels": meta.channels}
+    size = image_size or meta.image_size
+    target = model.get("_target_")
+    # Others mean other things by this name, and are told by the configuration.
+    if size is not None and str(target).startswith("striate.") and "image_size" not in model:
+        accepted, _ = parameters(locate(target, ("model",), namespaces))
+        if "image_size" in accepted:
+            given["image_size"] = size
+    return build(model, "model", namespaces=namespaces, **given)
+
+
+def build_network(
+    model: Mapping[str, Any], meta: Meta, seed: int, image_size: tuple[int, int] | None = None
+) -> nn.Module:
     """The network of a configuration for these data, with weights that only the seed decides."""
     torch.manual_seed(seed)
-    return build(model, "model", num_classes=meta.num_classes, in_channels=meta.channels)
+    return construct_network(model, meta, image_size)
 
 
 @torch.no_grad()
@@ -29,7 +67,7 @@ def require_picture_size(model: Mapping[str, Any], meta: Meta, shape: tuple[int,
         ConfigurationError: the network does not take pictures of this shape (channels, height, width).
     """
     with torch.device("meta"):
-        network = build(model, "model", num_classes=meta.num_classes, in_channels=meta.channels)
+        network = construct_network(model, meta, shape[1:])
         try:
             network.eval()(torch.empty(1, *shape))
         except (ValueError, RuntimeError) as error:
@@ -61,6 +99,9 @@ def build_task(
         class_counts: training samples a class as they are used, for balanced weights; from `meta` when None.
         code: revision and hash of the source code, for the record.
         trains: False leaves optimizer and scheduler out.
+
+    Raises:
+        ConfigurationError: a kind of task that there is not, or a network or Trainer that does not go with it.
     """
     counts = class_counts or list(meta.counts["train"])
     record = {
@@ -71,7 +112,12 @@ def build_task(
         "class_counts": counts,
         "code": dict(code or {}),
     }
-    return ClassificationTask(
+    kind = str(config["task"].get("kind", "classification"))  # older checkpoints do not say
+    if kind not in TASKS:
+        raise ConfigurationError(f"task.kind={kind}: there is no such task", nearest=nearest(kind, TASKS))
+    if trains and kind == "backpropagation":
+        BackpropagationTask.require(config["trainer"])
+    return TASKS[kind](
         network,
         preprocessing,
         meta.num_classes,

@@ -1,23 +1,30 @@
 """The LightningModule of classification: network + loss + tallies, for any network of the family."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from striate.data.loading import Batch
+from striate.data.loading import Batch, ViewBatch
 from striate.data.preprocessing import Preprocessing
 from striate.data.sampling import hashed
+from striate.errors import ConfigurationError
 from striate.evaluation.tally import ClassificationTally
 from striate.optim.groups import parameter_groups
+from striate.optim.levenberg_marquardt import StochasticDiagonalLM
 from striate.optim.losses import Loss
+from striate.tasks.multiview import Multiview
 
 # Keeps the draws of dropout apart from those of the data path, which hash the same seed.
 _STEP_TAG = 0x57E9
+# Likewise those of the samples whose curvature is measured.
+_SAMPLE_TAG = 0x5A3B
+_MEASURED_AT_ONCE = 100
 # Steps whose figures are summed at once: one after another, small operations find the caches warm.
 _COUNTED_AT_ONCE = 16
 
@@ -26,7 +33,8 @@ class ClassificationTask(pl.LightningModule):
     """Trains and evaluates a classifier.
 
     Args:
-        network: maps (N, C, H, W) to logits (N, K).
+        network: maps (N, C, H, W) to logits (N, K). Where it has `auxiliary_weights`, training minimises the loss of
+            `forward_aux`'s main logits plus those of its auxiliary heads by these weights.
         preprocessing: from the bytes of a batch to the network's input.
         num_classes: K.
         loss: `loss(logits, targets)` gives one value a sample, `loss.reduce` their mean.
@@ -57,6 +65,7 @@ class ClassificationTask(pl.LightningModule):
         self.seed, self.decay_depthwise = seed, decay_depthwise
         self.record = dict(record or {})
         self.tally = ClassificationTally(num_classes)
+        self._auxiliary: tuple[float, ...] = tuple(getattr(network, "auxiliary_weights", ()))
         # Samples, their weights, losses and errors in the running epoch: summed where the batches are, read once an
         # epoch. No buffer: DDP would overwrite it with the main process's before every step.
         self._train_sums = torch.zeros(4, dtype=torch.float64)
@@ -64,6 +73,7 @@ class ClassificationTask(pl.LightningModule):
         self._plateau: ReduceLROnPlateau | None = None
         self._plateau_metric = ""
         self._plateau_state: dict[str, Any] | None = None
+        self.multiview: Multiview | None = None  # `evaluate` may look at pictures more than once
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes the hook that runs in an attribute, forty times a step; a module's own way asks each time
@@ -81,8 +91,11 @@ class ClassificationTask(pl.LightningModule):
 
     def classify(self, images: Tensor) -> Tensor:
         """(N, H, W, C) uint8 pictures to logits (N, K)."""
-        dtype = next(self.network.parameters()).dtype
-        return self.network(self.preprocessing.normalise(images, dtype))
+        return self.network(self._inputs(images))
+
+    def _inputs(self, images: Tensor) -> Tensor:
+        """(N, H, W, C) uint8 pictures to what the network sees."""
+        return self.preprocessing.normalise(images, next(self.network.parameters()).dtype)
 
     forward = classify
 
@@ -109,6 +122,27 @@ class ClassificationTask(pl.LightningModule):
         if self._plateau is not None and self._plateau_state is not None:
             self._plateau.load_state_dict({**self._plateau.state_dict(), **self._plateau_state})
 
+    def on_train_epoch_start(self) -> None:
+        """Lets an optimizer that goes by the curvature of the loss measure it."""
+        optimizer = self.trainer.optimizers[0]
+        if not isinstance(optimizer, StochasticDiagonalLM):
+            return
+        try:
+            optimizer.estimate(self.network, self.loss, self._drawn(optimizer.samples))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"optimizer: {error}, in {type(self.network).__name__}",
+                do="take another optimizer, or a network of convolutions, dense layers, pooling and activations alone",
+            ) from error
+
+    def _drawn(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Training samples as the running epoch shows them: a function of seed and epoch, equal on all processes."""
+        dataset = self.trainer.datamodule.dataset("train")  # type: ignore[attr-defined]
+        order = np.random.default_rng([self.seed, self.current_epoch, _SAMPLE_TAG]).permutation(len(dataset))[:count]
+        for start in range(0, len(order), _MEASURED_AT_ONCE):
+            batch = dataset[self.current_epoch, order[start : start + _MEASURED_AT_ONCE]]
+            yield self._inputs(batch.images.to(self.device)), batch.targets.to(self.device)
+
     def train(self, mode: bool = True) -> Self:
         """Also keeps frozen stages in evaluation mode after SyncBatchNorm has replaced their norms by new ones."""
         super().train(mode)
@@ -122,15 +156,30 @@ class ClassificationTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One part of a global batch; the mean loss."""
-        logits = self.classify(batch.images)
+        if self._auxiliary:
+            logits, each = self._with_auxiliary_heads(batch)
+        else:
+            logits = self.classify(batch.images)
+            each = self.loss(logits, batch.targets)
+        return self._noted(logits, batch.targets, each)
+
+    def _with_auxiliary_heads(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The main logits, and the losses of all heads by their weights: what training minimises."""
+        logits, *others = self.network.forward_aux(self._inputs(batch.images))  # type: ignore[operator]
         each = self.loss(logits, batch.targets)
-        self._uncounted.append((logits.detach(), batch.targets, each.detach()))
+        for weight, other in zip(self._auxiliary, others, strict=True):
+            each = each + weight * self.loss(other, batch.targets)
+        return logits, each
+
+    def _noted(self, logits: Tensor, targets: Tensor, each: Tensor) -> Tensor:
+        """The mean of the losses, which are counted."""
+        self._uncounted.append((logits.detach(), targets, each.detach()))
         if len(self._uncounted) == _COUNTED_AT_ONCE:
             self._count()
         if self.loss.weight is None or self.trainer.world_size == 1:
-            return self.loss.reduce(each, batch.targets)
+            return self.loss.reduce(each, targets)
         # The gradient is averaged over processes, whose parts of the batch weigh differently.
-        total = self._summed(self.loss.sample_weights(batch.targets).sum())
+        total = self._summed(self.loss.sample_weights(targets).sum())
         return each.sum() / total * self.trainer.world_size
 
     @torch.no_grad()
@@ -174,10 +223,14 @@ class ClassificationTask(pl.LightningModule):
             torch.distributed.all_reduce(tensor)
         return tensor
 
-    def _evaluate(self, batch: Batch) -> Tensor | None:
-        if not len(batch.images):  # a process may get no sample of the last batch
+    def _evaluate(self, batch: Batch | ViewBatch) -> Tensor | None:
+        if not len(batch.indices):  # a process may get no sample of the last batch
             return None
-        logits = self.classify(batch.images).float()
+        if isinstance(batch, ViewBatch):
+            assert self.multiview is not None
+            logits = self.multiview(self.classify, batch.images, batch.owners, len(batch.indices))
+        else:
+            logits = self.classify(batch.images).float()
         self.tally.update(
             logits, batch.targets, self.loss(logits, batch.targets), self.loss.sample_weights(batch.targets)
         )

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from striate.configuration import build
 from striate.data.meta import Meta
 from striate.data.preprocessing import Preprocessing
 from striate.errors import ConfigurationError, StorageError
 from striate.storage import load_checkpoint
-from striate.tasks.building import FORMAT, build_task
+from striate.tasks.building import FORMAT, build_task, construct_network
 from striate.tasks.classification import ClassificationTask
 
 # Where the network of a file may come from; the rest of its configuration is not built, or checked as anybody's is.
@@ -67,11 +66,12 @@ def load_task(path: Path | str) -> tuple[ClassificationTask, dict[str, Any]]:
         model = record["config"]["model"]
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(f"the record of {path} is incomplete: {error}") from error
-    weights = network_weights(content)
+    weights, side = network_weights(content), preprocessing.input_size
+    size = meta.image_size if side is None else (side, side)
     with torch.device("meta"):
-        outline = build(model, "model", namespaces=_NETWORKS, num_classes=meta.num_classes, in_channels=meta.channels)
+        outline = construct_network(model, meta, size, namespaces=_NETWORKS)
     _require_fit(outline, weights, path)
-    network = build(model, "model", namespaces=_NETWORKS, num_classes=meta.num_classes, in_channels=meta.channels)
+    network = construct_network(model, meta, size, namespaces=_NETWORKS)
     network.load_state_dict(weights)
     counts, code = record.get("class_counts"), record.get("code")
     task = build_task(record["config"], network, meta, preprocessing, class_counts=counts, code=code, trains=False)
