@@ -37,7 +37,7 @@ def look_as_configured(task: ClassificationTask, node: Any, batch_size: int) -> 
     return views
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _make_convolutional(task: ClassificationTask, views: Views, shape: tuple[int, int]) -> None:
     """Replaces the network by its convolutional form, if that says the same of a picture of the usual size."""
     name = type(task.network).__name__
@@ -47,7 +47,7 @@ def _make_convolutional(task: ClassificationTask, views: Views, shape: tuple[int
     picture = picture.view(1, task.preprocessing.channels, *shape)
     expected = task.network(picture)
     try:
-        network = fully_convolutional(task.network).eval()
+        network = fully_convolutional(task.network).eval()  # type: ignore[arg-type]
         found = network(picture)
     except (TypeError, ValueError, RuntimeError) as error:
         message = f"views={views.name}: {name} has no convolutional form: {' '.join(str(error).split())[:200]}"
