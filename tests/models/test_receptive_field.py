@@ -4,11 +4,16 @@ import pytest
 import torch
 from torch import nn
 
+from striate.models.alexnet import AlexNet
 from striate.models.arithmetic import Layer, count
+from striate.models.googlenet import GoogLeNet
 from striate.models.lenet5 import LeNet5
+from striate.models.mlp import MLP
 from striate.models.mobilenet import MobileNet
 from striate.models.network import Network
 from striate.models.resnet import CifarResNet, ResNet
+from striate.models.vgg import VGG
+from striate.models.zfnet import ZFNet
 
 NARROW = (4, 4, 4, 4)
 
@@ -26,7 +31,33 @@ def meta(network: type[Network], **options) -> Network:
 KNOWN = [
     (LeNet5, {}, (1, 32, 32), {"C1": (5, 1), "S2": (6, 2), "C3": (14, 2), "S4": (16, 4), "C5": (32, 4)}),
     (LeNet5, {"form": "modern"}, (1, 28, 28), {"C1": (5, 1), "S2": (6, 2), "C3": (14, 2), "S4": (16, 4)}),
+    (
+        AlexNet,
+        {},
+        (3, 227, 227),
+        {"pool1": (19, 8), "pool2": (67, 16), "conv5": (163, 16), "pool5": (195, 32), "fc6": (355,), "fc8": (355,)},
+    ),
+    (ZFNet, {}, (3, 224, 224), {"pool1": (11, 4), "pool2": (43, 16), "conv5": (139, 16), "pool5": (171, 32)}),
+    (
+        VGG,
+        {"configuration": "D"},
+        (3, 224, 224),
+        {
+            **{"pool1": (6, 2), "pool2": (16, 4), "pool3": (44, 8), "pool4": (100, 16), "conv5_1": (132, 16)},
+            **{"conv5_2": (164, 16), "conv5_3": (196, 16), "pool5": (212, 32), "fc6": (404,)},
+        },
+    ),
+    (
+        GoogLeNet,
+        {},
+        (3, 224, 224),
+        {
+            **{"pool1": (11, 4), "pool2": (27, 8), "pool3": (107, 16), "pool4": (459, 32)},
+            **{"inception5b.conv5x5.conv": (715, 32), "avgpool": (907,)},
+        },
+    ),
     (MobileNet, {}, (3, 224, 224), {"block13.pw": (315, 32)}),
+    (MLP, {}, (1, 28, 28), {"fc1": (28,), "fc2": (28,)}),
     (
         ResNet,
         {"depth": 18},
@@ -66,9 +97,8 @@ KNOWN = [
 @pytest.mark.parametrize(("network", "options", "shape", "known"), KNOWN)
 def test_known_figures(network, options, shape, known):
     layers = layers_of(meta(network, **options), shape)
-    assert {name: (*layers[name].receptive_field, *layers[name].jump) for name in known} == {
-        name: (field, field, jump, jump) for name, (field, jump) in known.items()
-    }
+    for name, (field, *jump) in known.items():
+        assert (layers[name].receptive_field, layers[name].jump) == ((field,) * 2, tuple(jump * 2) or None), name
 
 
 def positive(network: nn.Module) -> nn.Module:
