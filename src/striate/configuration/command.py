@@ -4,6 +4,7 @@ import argparse
 import functools
 import hashlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -27,7 +28,7 @@ COMPOSED = "STRIATE_COMPOSED"
 
 
 def command(
-    name: str, *, folder: Path = FOLDER, schema: type | None = None
+    name: str, *, folder: Path = FOLDER, schema: type | None = None, positional: str | None = None
 ) -> Callable[[Callable], Callable[..., Any]]:
     """Makes `main(cfg)` a script: `@command("train")` composes `conf/train.yaml`, checks it and calls `main`.
 
@@ -39,6 +40,7 @@ def command(
         name: the root file in the folder.
         folder: where the configuration files lie.
         schema: the dataclass of the root; by default that of `striate.configuration.schema`.
+        positional: the key that a first word without a key gives its value, such as a file.
     """
 
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[..., Any]:
@@ -46,6 +48,8 @@ def command(
         def script(cfg: DictConfig | None = None) -> Any:
             if cfg is not None:
                 return main(cfg)
+            if positional is not None:
+                sys.argv[1:] = named(sys.argv[1:], positional)
             try:
                 return _run(main, name, folder, schema or SCHEMAS[name])
             except StriateError as mistake:
@@ -68,6 +72,14 @@ def command(
         return script
 
     return decorate
+
+
+def named(words: list[str], key: str) -> list[str]:
+    """The words of a command line with the first one named, where it is a file or has no key; quoted for Hydra."""
+    if not words or words[0].startswith("-") or ("=" in words[0] and not os.path.exists(words[0])):
+        return words
+    value = re.sub(r"(\\*)'", r"\1\1\'", words[0])
+    return [f"{key}='{value}'", *words[1:]]
 
 
 def _run(main: Callable[[DictConfig], Any], name: str, folder: Path, schema: type) -> Any:

@@ -181,9 +181,9 @@ class Convert:
     layout: Literal["auto", "torch", "keras"]
     flatten: Literal["auto", "chw", "hwc"]
     paths: Paths
-    model: Component
     task: Task
     loss: Component
+    model: Component | None = None
 
 
 @dataclass

@@ -64,7 +64,15 @@ def _require_fitting(own: Meta, record: Mapping[str, Any], datamodule: ImageData
     if set(own.classes) == set(meta.classes):
         datamodule.classes = list(own.classes)  # by name: another order of the same classes is no difference
     require_same_classes(record, datamodule.meta)
-    if own.image_size != meta.image_size:
+    size = record["preprocessing"]["input_size"]
+    if not own.files:  # converted weights, which know no pictures but the size that the network sees
+        if meta.image_size not in (None, (size, size)):
+            raise ConfigurationError(
+                f"the checkpoint was converted for pictures of {size}×{size} pixels, {meta.name} has {_size(meta)}",
+                do=f"data.prepare.image_size={size}, or pictures that keep their sizes: data.prepare.pack=encoded; "
+                "under another data.name",
+            )
+    elif own.image_size != meta.image_size:
         raise ConfigurationError(
             f"the checkpoint was trained on pictures of {_size(own)}, {meta.name} has {_size(meta)}",
             do="prepare these pictures with the same data.prepare.image_size, under another data.name",

@@ -61,21 +61,39 @@ def load_task(path: Path | str) -> tuple[ClassificationTask, dict[str, Any]]:
     path = Path(path)
     content = load_checkpoint(path)
     record = read_record(content, path)
-    try:
-        meta, preprocessing = Meta.from_dict(record["meta"]), Preprocessing.from_dict(record["preprocessing"])
-        model = record["config"]["model"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"the record of {path} is incomplete: {error}") from error
-    weights, side = network_weights(content), preprocessing.input_size
-    size = meta.image_size if side is None else (side, side)
-    with torch.device("meta"):
-        outline = construct_network(model, meta, size, namespaces=_NETWORKS)
-    _require_fit(outline, weights, path)
-    network = construct_network(model, meta, size, namespaces=_NETWORKS)
+    weights = network_weights(content)
+    _, meta, preprocessing = outline(record, weights, path)
+    network = _construct(record, meta, preprocessing)
     network.load_state_dict(weights)
     counts, code = record.get("class_counts"), record.get("code")
     task = build_task(record["config"], network, meta, preprocessing, class_counts=counts, code=code, trains=False)
     return task.eval(), record
+
+
+def outline(
+    record: Mapping[str, Any], weights: Mapping[str, torch.Tensor], path: Path
+) -> tuple[nn.Module, Meta, Preprocessing]:
+    """The network of a record on the meta device, compared with the tensors of the file, and what else it says.
+
+    Raises:
+        StorageError: a record that is not complete, or tensors that do not fit it.
+        ConfigurationError: it names something that may not be built.
+    """
+    try:
+        meta, preprocessing = Meta.from_dict(record["meta"]), Preprocessing.from_dict(record["preprocessing"])
+        _ = record["config"]["model"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"the record of {path} is incomplete: {error}") from error
+    with torch.device("meta"):
+        network = _construct(record, meta, preprocessing)
+    _require_fit(network, weights, path)
+    return network, meta, preprocessing
+
+
+def _construct(record: Mapping[str, Any], meta: Meta, preprocessing: Preprocessing) -> nn.Module:
+    side = preprocessing.input_size
+    size = meta.image_size if side is None else (side, side)
+    return construct_network(record["config"]["model"], meta, size, namespaces=_NETWORKS)
 
 
 def _require_fit(network: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:

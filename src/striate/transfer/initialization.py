@@ -15,9 +15,13 @@ from striate.storage import load_checkpoint
 from striate.tasks.loading import network_weights, read_record
 from striate.transfer.foreign import translate
 from striate.transfer.freezing import freeze
+from striate.transfer.layouts import canonical
 from striate.transfer.libraries import Expected
+from striate.transfer.matching import recognised
 from striate.transfer.pairs import LIBRARIES, Pair
-from striate.transfer.reading import read_weights
+from striate.transfer.proposal import propose
+from striate.transfer.reading import WeightFile, read_weights
+from striate.transfer.renaming import ORDER
 
 KINDS = ("none", "checkpoint", "file", *LIBRARIES)
 _NAMED = 4  # layers that a message names
@@ -108,11 +112,13 @@ def initialise(
 def _load_foreign(
     network: nn.Module, init: Mapping[str, Any], path: Path, classes: Sequence[str], foreign: Foreign
 ) -> TransferReport:
-    file, pair = read_weights(path), foreign.pair
-    mapping, strict = (init["mapping"], True) if pair is None else (pair.mapping, False)
+    file = read_weights(path)
+    pair, mapping, said_of_names = _names(network, file, init, foreign)
     weights, notes = translate(
-        network, file, mapping, strict=strict, layout=init["layout"], flatten=init["flatten"], grey=init["grey"]
-    )
+        network, file, mapping, strict=foreign.pair is None and pair is None, layout=init["layout"],
+        flatten=init["flatten"], grey=init["grey"],
+    )  # fmt: skip
+    notes += said_of_names
     head = weights.get(f"{network.classifier_name}.weight")
     same, said = _same_head(init["head"], None if head is None else len(head), classes, foreign.expected)
     optional = [] if pair is None else list(pair.unused)
@@ -125,6 +131,30 @@ def _load_foreign(
     _require_finite(weights, report)
     report.notes += [*file.notes, *notes, *([said] if said else [])]
     return report
+
+
+def _names(
+    network: nn.Module, file: WeightFile, init: Mapping[str, Any], foreign: Foreign
+) -> tuple[Pair | None, Mapping[str, str] | None, list[str]]:
+    """The library whose names a file has, if any, the mapping of its names, and what is to be said of it."""
+    if foreign.pair is not None or init["mapping"] not in (None, ORDER):
+        return foreign.pair, init["mapping"] if foreign.pair is None else foreign.pair.mapping, []
+    tensors, own = canonical(file.tensors, init["layout"])[0], network.state_dict()
+    if init["mapping"] == ORDER:
+        proposal = propose(own, tensors, ordered=file.ordered)
+        if proposal.ambiguous:
+            raise ConfigurationError(
+                f"init.mapping=order: order and shape do not decide which is {_some(proposal.ambiguous)}",
+                do="give the mapping: init.mapping=FILE; python src/convert.py shows both lists of names",
+            )
+        return None, proposal.mapping, ["names were paired by order and shape"]
+    if (own.keys() - tensors.keys()) and (pair := recognised(tensors, own)) is not None:
+        needed = ", ".join(f"model.{key}={value}" for key, value in pair.requires.items())
+        note = f"the names are those of {pair.library}, and were translated" + (
+            f"; its weights need {needed}" if needed else ""
+        )
+        return pair, pair.mapping, [note]
+    return None, None, []
 
 
 def _same_head(wanted: str, outputs: int | None, classes: Sequence[str], expected: Expected | None) -> tuple[bool, str]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Literal
 
 import torch
@@ -118,7 +119,7 @@ def fitted(tensor: Tensor, shape: torch.Size, channels: int | None, flatten: str
     """
     if len(shape) == 2 and tensor.ndim == 4 and tensor.shape[0] == shape[0] and tensor[0].numel() == shape[1]:
         return tensor.reshape(shape)  # a convolution over the whole map is a dense layer; its axes are (O, C, H, W)
-    if len(shape) == 4 and tensor.ndim == 2 and tensor.shape == (shape[0], shape[1:].numel()):
+    if len(shape) == 4 and tensor.ndim == 2 and tuple(tensor.shape) == (shape[0], prod(shape[1:])):
         if flatten == "hwc":
             return tensor.reshape(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
         return tensor.reshape(shape)

@@ -113,11 +113,11 @@ def _of_timm(pair: Pair, weights: str) -> Published:
     import timm
 
     names = [name.partition(".")[2] for name in timm.list_pretrained(f"{pair.name}.*")]
-    default = timm.get_pretrained_cfg(pair.name).tag
-    tag = default if weights == "DEFAULT" else weights
+    default: Any = timm.get_pretrained_cfg(pair.name)
+    tag = default.tag if weights == "DEFAULT" else weights
     if tag not in names:
         raise _refuse(pair, weights, ["DEFAULT", *names])
-    settings = timm.get_pretrained_cfg(f"{pair.name}.{tag}")
+    settings: Any = timm.get_pretrained_cfg(f"{pair.name}.{tag}")
     expected = Expected(
         tuple(settings.mean), tuple(settings.std), int(settings.input_size[-1]), float(settings.crop_pct),
         str(settings.interpolation), _imagenet_classes() if tag.endswith("in1k") else None,

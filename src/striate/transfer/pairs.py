@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-LIBRARIES = ("torchvision", "timm")
+LIBRARIES = ("torchvision", "timm")  # that publish weights which init=… can fetch
+CIFAR_RESNET = "pytorch_resnet_cifar10"  # the widely copied training script; its files are known by their names
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Pair:
     """One network in a library and in ours.
 
     Args:
-        library: "torchvision" or "timm".
+        library: one of `LIBRARIES`, or what wrote files of these names.
         name: there.
         target: the class of ours.
         when: options of ours that name the architecture; the pair is chosen by them.
@@ -109,6 +110,10 @@ def _pairs() -> list[Pair]:
                 when = {"configuration": configuration, "batch_norm": batch_norm}
                 pairs.append(Pair(library, f"vgg{layers}{'_bn' if batch_norm else ''}", "striate.models.vgg.VGG", when,
                                   {}, _vgg_features(blocks, batch_norm) | heads, {"ceil_mode": (False,)}))  # fmt: skip
+    for depth in (20, 32, 44, 56, 110, 1202):
+        names = _RESNET | {"linear.*": "fc.*"}
+        pairs.append(Pair(CIFAR_RESNET, f"resnet{depth}", "striate.models.resnet.CifarResNet", {"depth": depth},
+                          {"shortcut": "A-middle"}, names))  # fmt: skip
     for name, width in (("mobilenetv1_100", 1.0), ("mobilenetv1_125", 1.25)):
         pairs.append(Pair("timm", name, "striate.models.mobilenet.MobileNet", {"width_multiplier": width},
                           {"activation": "relu6", "batch_norm_eps": 1e-5}, _mobilenet()))  # fmt: skip

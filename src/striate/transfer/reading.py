@@ -1,8 +1,7 @@
 """Weight files of others: tensors by name, out of every usual form, and never any code."""
 
-import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,28 +56,40 @@ def read_weights(path: Path) -> WeightFile:
         ConfigurationError: no such file.
         StorageError: damaged, of an unknown kind, holding no tensors, or anything else than tensors and plain data.
     """
+    return _READERS[kind_of(path)](path)
+
+
+def is_pytorch(path: Path) -> bool:
+    """Whether a file is PyTorch's by its first bytes, or of no kind that is known."""
+    return kind_of(path) == "pytorch"
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a file by its first bytes: hdf5, keras, npy, npz, safetensors; everything else may be pytorch's.
+
+    Raises:
+        ConfigurationError: no such file.
+        StorageError: a damaged archive, or one that PyTorch has not written.
+    """
     if not path.is_file():
         raise ConfigurationError(f"there is no weight file {path}", do=f"name a file: {', '.join(SUFFIXES)}")
     with open(path, "rb") as stream:
         first = stream.read(16)
     if first.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _read_hdf5(path, path)
+        return "hdf5"
     if first.startswith(b"\x93NUMPY"):
-        return _read_npy(path)
+        return "npy"
     if first.startswith(b"PK"):
         members = _members(path)
         if "model.weights.h5" in members:
-            with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as stream:
-                return _read_hdf5(path, stream)
+            return "keras"
         if members and all(name.endswith(".npy") for name in members):
-            return _read_npz(path)
+            return "npz"
         if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
             raise refused(path, "its parts are compressed, which PyTorch never does")
-    elif len(first) >= 10 and first[8:9] == b"{" and path.suffix not in PYTORCH:
-        return _read_safetensors(path)
-    elif path.suffix == ".safetensors":
-        raise refused(path, "it is not a whole safetensors file")
-    return _read_pytorch(path)
+    elif path.suffix == ".safetensors" or (first[8:9] == b"{" and path.suffix not in PYTORCH):
+        return "safetensors"
+    return "pytorch"
 
 
 def refused(path: Path, reason: str, do: str | None = None) -> StorageError:
@@ -173,8 +184,9 @@ def _read_safetensors(path: Path) -> WeightFile:
     from safetensors.torch import load_file
 
     with open(path, "rb") as stream:
-        (header,) = struct.unpack("<Q", stream.read(8))
-    if header > path.stat().st_size - 8:
+        first = stream.read(8)
+    header = int.from_bytes(first, "little")
+    if len(first) < 8 or header > path.stat().st_size - 8:
         raise refused(path, f"its header declares {header:,} bytes, more than the file has")
     try:
         tensors = load_file(path, device="cpu")
@@ -238,13 +250,18 @@ def _array(path: Path, name: str, stream: IO[bytes], size: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array.astype(dtype.newbyteorder("="), copy=False)).reshape(shape))
 
 
-def _read_hdf5(path: Path, stream: Any) -> WeightFile:
+def _read_keras(path: Path) -> WeightFile:
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as stream:
+        return _read_hdf5(path, stream)
+
+
+def _read_hdf5(path: Path, stream: Any = None) -> WeightFile:
     if find_spec("h5py") is None:
         raise refused(path, "HDF5 needs the package h5py", do="pip install h5py, or save the arrays as .npz")
     import h5py
 
     try:
-        with h5py.File(stream, "r") as file:
+        with h5py.File(path if stream is None else stream, "r") as file:
             tensors = dict(_datasets(file))
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         raise refused(path, f"it is not a whole HDF5 file ({' '.join(str(error).split())[:120]})") from error
@@ -268,3 +285,13 @@ def _datasets(group: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
             if node.nbytes > MAX_BYTES:
                 raise ValueError(f"{prefix}{key} declares {node.nbytes:,} bytes")
             yield f"{prefix}{key}", torch.from_numpy(np.asarray(node[()]))
+
+
+_READERS: dict[str, Callable[[Path], WeightFile]] = {
+    "pytorch": _read_pytorch,
+    "safetensors": _read_safetensors,
+    "npz": _read_npz,
+    "npy": _read_npy,
+    "hdf5": _read_hdf5,
+    "keras": _read_keras,
+}

@@ -2,7 +2,8 @@
 
 In a pattern `{s}` stands for a whole number, of the same value wherever it stands again, and `*` for any text, dots
 included. In the replacement `{s}`, `{s+1}`, `{s-2}` … stand for that number and its neighbours, `*` for the texts in
-their order. The first pattern that fits a name counts; a name that none fits stays as it is.
+their order. A pattern without either is a name, and counts before all others; of these the first that fits counts. A
+name that none fits stays as it is.
 """
 
 import json
@@ -17,6 +18,7 @@ from striate.errors import ConfigurationError, nearest
 
 _TOKEN = re.compile(r"\{([A-Za-z_]+)([+-]\d+)?\}|\*")
 _LARGEST_FILE = 4 << 20
+ORDER = "order"  # in the place of a mapping: pair the names by order and shape
 
 
 class Rule:
@@ -83,35 +85,34 @@ def rename(names: Iterable[str], mapping: Mapping[str, str], *, strict: bool = F
     Raises:
         ConfigurationError: two names get the same new one, or a strict mapping has a pattern that fits none.
     """
-    rules, used = [Rule(pattern, replacement) for pattern, replacement in mapping.items()], set()
+    exact = {pattern: new for pattern, new in mapping.items() if not _TOKEN.search(pattern)}
+    rules = [Rule(pattern, new) for pattern, new in mapping.items() if pattern not in exact]
+    used: set[str] = set()
     renamed: dict[str, str] = {}
     origin: dict[str, str] = {}
     for name in names:
-        new = name
-        for rule in rules:
-            if (found := rule(name)) is not None:
-                used.add(rule.pattern)
-                new = found
-                break
+        hits = ((rule.pattern, new) for rule in rules if (new := rule(name)) is not None)
+        pattern, new = (name, exact[name]) if name in exact else next(hits, ("", name))
+        used.add(pattern)
         if new in origin:
             raise ConfigurationError(
                 f"mapping: {origin[new]} and {name} both become {new}", do="make the patterns narrower"
             )
         renamed[name], origin[new] = new, name
-    idle = [rule.pattern for rule in rules if rule.pattern not in used]
+    idle = [pattern for pattern in mapping if pattern not in used]
     if strict and idle:
         raise ConfigurationError(f"mapping: no tensor of the file fits {idle[0]!r}", nearest=nearest(idle[0], renamed))
     return renamed
 
 
-def read_mapping(mapping: Mapping[str, Any] | str | None, key: str) -> dict[str, str] | None:
-    """A mapping as the configuration has it, or out of the YAML or JSON file that it names.
+def read_mapping(mapping: Mapping[str, Any] | str | None, key: str) -> dict[str, str] | str | None:
+    """A mapping as the configuration has it, or out of the YAML or JSON file that it names; `ORDER` stays as it is.
 
     Raises:
         ConfigurationError: no such file, or one that holds something else than names and names.
     """
-    if mapping is None:
-        return None
+    if mapping is None or mapping == ORDER:
+        return mapping
     content: Any = mapping
     if isinstance(mapping, str):
         path = Path(mapping).expanduser()

@@ -1,0 +1,44 @@
+"""Which networks of the family a file of weights fits, by its names or by its shapes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from striate.configuration import FOLDER
+from striate.errors import StriateError
+from striate.pipelines.expecting import passport
+from striate.tasks.building import construct_network
+from striate.transfer.layouts import canonical
+from striate.transfer.matching import match
+from striate.transfer.proposal import outline
+from striate.transfer.reading import WeightFile
+
+_SIDE = 32  # of the pictures for networks whose weights depend on it, where nobody says
+
+
+def guess(file: WeightFile) -> list[str]:
+    """The options of `model` whose layers are those of the file, each with how they were recognised."""
+    tensors = canonical(file.tensors, "auto")[0]
+    tensors = {
+        name: tensor for name, tensor in tensors.items() if not name.startswith("aux")
+    }  # heads beside the network
+    found = []
+    for option in sorted((FOLDER / "model").glob("*.yaml")):
+        node = yaml.safe_load(option.read_text(encoding="utf-8"))
+        try:
+            if outline(lambda classes, channels, node=node: _build(node, classes, channels), tensors) is None:
+                continue
+            fit = match(node, tensors, _build, ordered=file.ordered)
+        except (StriateError, ValueError, TypeError):  # a name with another meaning, a network of other pictures
+            continue
+        found.append(f"model={option.stem} ({fit.num_classes} classes; {fit.how})")
+    return found
+
+
+def _build(model: Mapping[str, Any], classes: int, channels: int) -> nn.Module:
+    meta = passport("outline", [str(index) for index in range(classes)], channels)
+    with torch.device("meta"):
+        return construct_network(model, meta, (_SIDE, _SIDE))
