@@ -29,6 +29,13 @@ def options() -> dict[str, dict[str, Any]]:
     return {file.stem: plain(OmegaConf.load(file)) for file in sorted((FOLDER / "model").glob("*.yaml"))}
 
 
+def typed_option() -> str | None:
+    """The option of `model` on the command line; None where this is not a script."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().runtime.choices.get("model") if HydraConfig.initialized() else None
+
+
 def recognised(node: Mapping[str, Any], size: Shape | None) -> tuple[str, Entry | None]:
     """The option of `conf/model` that a node is, with its changes, and what papers print of it for this input.
 
@@ -44,7 +51,9 @@ def recognised(node: Mapping[str, Any], size: Shape | None) -> tuple[str, Entry 
         for name, own in known.items()
         if own["_target_"] == node["_target_"]
     }
-    name = min(changes, key=lambda option: len(changes[option]), default=str(node["_target_"]).rpartition(".")[2])
+    usual = min(changes, key=lambda option: len(changes[option]), default=str(node["_target_"]).rpartition(".")[2])
+    typed = typed_option()
+    name = typed if typed in changes and len(changes[typed]) == len(changes[usual]) else usual
     full = " ".join([name, *(f"{key}={value}" for key, value in changes.get(name, {}).items())])
     for entry in ENTRIES:
         own = known.get(entry.model)

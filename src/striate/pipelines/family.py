@@ -9,12 +9,15 @@ from striate.evaluation import network_tables as tables
 from striate.evaluation.family_figure import Point, draw_family
 from striate.evaluation.network_tables import Member
 from striate.evaluation.papers import ENTRIES, PAPERS
+from striate.evaluation.receptive_field_figure import draw_receptive_fields
 from striate.evaluation.typesetting import replace_between, wide_console
 from striate.messages import say, shown
 from striate.pipelines.counting import counted, options
 from striate.storage import atomic_file
 
 MARKER = "family"
+# Whose receptive fields are drawn: one of each way of getting deep.
+DEPTHS = ("alexnet", "vgg16", "googlenet", "resnet34", "resnet50", "mobilenet")
 
 
 def run(config: Mapping[str, Any]) -> dict[str, float]:
@@ -43,8 +46,12 @@ def run(config: Mapping[str, Any]) -> dict[str, float]:
         folder = Path(config["output_dir"])
         files = overview.write(folder, "family", notes=notes)
         files += printed.write(folder, "printed", notes=notes)
-        draw_family(points(family), folder / "family.png")
-        say("Written: " + ", ".join(shown(file) for file in (*files, folder / "family.png")))
+        files += [folder / "family.png", folder / "receptive_fields.png"]
+        draw_family(points(family), files[-2])
+        drawn = {member.name: member.counts.layers for member in family if member.name in DEPTHS}
+        if drawn:
+            draw_receptive_fields(drawn, files[-1])
+        say("Written: " + ", ".join(shown(file) for file in files))
     if config["readme"] is not None:
         rewrite(Path(config["readme"]), overview.markdown())
     comparisons = [comparison for member in everything for comparison in member.comparisons]
