@@ -112,7 +112,9 @@ def _vgg(model: str, parameters: str, top1: float, top5: float, *more: Figure, n
         (
             Figure("parameters", parameters, f"{own}, Table 2"),
             *more,
-            Figure("receptive_field", "404", _FCN, "fc6") if model == "vgg16" else Figure("side", "7", own, "pool5"),
+            Figure("receptive_field", "404", _FCN, "fc6")
+            if model == "vgg16"
+            else Figure("side", "7", f"{own}, sec. 3.2", "pool5"),
         ),
         (Score(_VAL, _DENSE, f"{own}, Table 3", top1, top5),),
         notes,
@@ -121,15 +123,15 @@ def _vgg(model: str, parameters: str, top1: float, top5: float, *more: Figure, n
 
 def _googlenet_rows() -> tuple[Figure, ...]:
     """Table 1, row by row: name, weights in units of 1,024, millions of operations; and why a row differs."""
-    stem = "neither fits a dense 7×7 filter of 3 maps; a separable one (8 maps a channel, then 1×1) has both exactly"
-    slip = "disagrees with the filter counts of its own row"
+    stem = "no dense 7×7 filter of 3 maps; a separable one (8 maps a channel, then 1×1) would have 2,712 and 34.0 M"
+    slip, near = "disagrees with the filter counts of its own row", "off by one in the last digit"
     rows = (
         ("conv1", "2.7", "34", stem, stem),
         ("conv2", "112", "360", "", ""),
         ("inception3a", "159", "128", "", ""),
-        ("inception3b", "380", "304", slip, ""),
+        ("inception3b", "380", "304", near, ""),
         ("inception4a", "364", "73", slip, ""),
-        ("inception4b", "437", "88", slip, ""),
+        ("inception4b", "437", "88", near, ""),
         ("inception4c", "463", "100", slip, ""),
         ("inception4d", "580", "119", slip, ""),
         ("inception4e", "840", "170", slip, ""),
@@ -245,7 +247,7 @@ ENTRIES = (
                 "conv5": "13", "pool5": "6",
             }.items()
         ),
-        (Score(_VAL, _TEN, "Zeiler & Fergus 2013, Table 2", 38.4, 16.5),),
+        (Score(_VAL, "one network", "Zeiler & Fergus 2013, Table 2", 38.4, 16.5),),
         (
             "The maps of Fig. 3 need a padding of 1 in conv1 and windows over the border in pool1 and pool2, of which "
             "the paper says nothing.",

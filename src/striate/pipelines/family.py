@@ -39,7 +39,7 @@ def run(config: Mapping[str, Any]) -> dict[str, float]:
     notes = [tables.VERDICTS, tables.RULE]
     console = wide_console()
     for sheet in (overview, printed):
-        console.print(sheet.rich())
+        console.print(sheet.rich(console.width))
     for note in notes:
         console.print(note, markup=False, highlight=False)
     if config["output_dir"] is not None:

@@ -44,9 +44,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     entry = member.entry
     notes = [tables.RULE, tables.FIELD_RULE, tables.memory_note(memory, size), *(entry.notes if entry else ())]
     console = wide_console()
-    console.print(layers.rich())
-    if printed.rows:
-        console.print(printed.rich())
+    for sheet in (layers, printed) if printed.rows else (layers,):
+        console.print(sheet.rich(console.width))
     for note in notes:
         console.print(note, markup=False, highlight=False)
     if config["output_dir"] is not None:
