@@ -195,11 +195,28 @@ class Describe:
     paths: Paths
 
 
+@dataclass
+class CheckGradients:
+    """`conf/check_gradients.yaml`"""
+
+    seed: Annotated[int, Ge(0)]
+    samples: Annotated[int, Ge(1)]
+    entries: Annotated[int, Ge(1)]
+    step: Annotated[float, Gt(0)]
+    tolerance: Annotated[float, Ge(0)]
+    tolerance_differences: Annotated[float, Ge(0)]
+    paths: Paths
+    data: Component
+    model: Component
+    loss: Component
+
+
 SCHEMAS: dict[str, type] = {
     "train": Train,
     "prepare": Prepare,
     "evaluate": Evaluate,
     "predict": Predict,
+    "check_gradients": CheckGradients,
     "convert": Convert,
     "describe": Describe,
     "summarize": Summarize,
