@@ -211,6 +211,20 @@ class CheckGradients:
     loss: Component
 
 
+@dataclass
+class ShowSamples:
+    """`conf/show_samples.yaml`"""
+
+    seed: Annotated[int, Ge(0)]
+    first_epoch: Annotated[int, Ge(0)]
+    epochs: Annotated[int, Ge(1), Le(64)]
+    pictures: Annotated[int, Ge(1), Le(64)]
+    output: Annotated[str, MinLen(1)]
+    paths: Paths
+    data: Component
+    augmentation: Component
+
+
 SCHEMAS: dict[str, type] = {
     "train": Train,
     "prepare": Prepare,
@@ -221,6 +235,7 @@ SCHEMAS: dict[str, type] = {
     "describe": Describe,
     "summarize": Summarize,
     "study": Study,
+    "show_samples": ShowSamples,
 }
 
 

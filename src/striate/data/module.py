@@ -25,6 +25,7 @@ from striate.errors import ConfigurationError, DataError, nearest
 from striate.messages import say, shown
 
 SPLITS = ("train", "val", "test")
+_TRIED = 8  # pictures on which an augmentation is tried before anything is made
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -210,7 +211,10 @@ class ImageDataModule(pl.LightningDataModule):
             raise ConfigurationError(
                 "data.input_size is missing: the pictures of this set differ in size", do="data.input_size=224"
             )
-        return BatchDataset(pack, rows, targets[rows], self.preprocessing, augmentation, self.seed)
+        dataset = BatchDataset(pack, rows, targets[rows], self.preprocessing, augmentation, self.seed)
+        if augmentation is not None:
+            _try(dataset)
+        return dataset
 
     def _few(self, rows: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
         # A sample is chosen by its own draw, so that asking for more keeps the ones already chosen.
@@ -310,3 +314,17 @@ class ImageDataModule(pl.LightningDataModule):
             return ViewBatch(groups, owners, batch.targets.to(device, non_blocking=True), batch.indices)
         images, targets = (tensor.to(device, non_blocking=True) for tensor in batch[:2])
         return Batch(images, targets, batch.indices)
+
+
+def _try(dataset: BatchDataset) -> None:
+    """Augments some pictures, so that an augmentation which does not fit them is refused now and not by a worker.
+
+    Raises:
+        ConfigurationError: it is for pictures of other channels, or leaves them at different sizes.
+    """
+    try:
+        dataset[0, np.linspace(0, len(dataset) - 1, min(_TRIED, len(dataset))).round().astype(np.int64)]
+    except ValueError as error:
+        raise ConfigurationError(
+            f"augmentation: {error}", do="choose another: python src/show_samples.py augmentation=… shows what it does"
+        ) from error
