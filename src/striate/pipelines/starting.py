@@ -1,13 +1,14 @@
 """A run's first weights: the variant that they fit, where they lie, how pictures must be shown to them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from striate import runs
+from striate.configuration.schema import Init
 from striate.data.preprocessing import Preprocessing
 from striate.errors import ConfigurationError
 from striate.messages import say, shown
@@ -27,6 +28,8 @@ def settle(config: dict[str, Any]) -> None:
     Raises:
         ConfigurationError: weights that there are not, or of another arithmetic than asked for.
     """
+    if config["init"]["kind"] in ("file", *LIBRARIES):
+        config["init"] = asdict(Init(**config["init"]))  # with what conf/init leaves out for this kind
     init = config["init"]
     if init["kind"] == "file":
         init["mapping"] = read_mapping(init["mapping"], "init.mapping")

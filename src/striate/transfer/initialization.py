@@ -120,7 +120,7 @@ def _load_foreign(
     )  # fmt: skip
     notes += said_of_names
     head = weights.get(f"{network.classifier_name}.weight")
-    same, said = _same_head(init["head"], None if head is None else len(head), classes, foreign.expected)
+    same, said = same_head(init["head"], None if head is None else len(head), classes, foreign.expected)
     optional = [] if pair is None else list(pair.unused)
     if not any(name.endswith("num_batches_tracked") for name in weights):
         optional.append("*.num_batches_tracked")  # files from before 2018, and of other frameworks
@@ -157,7 +157,7 @@ def _names(
     return None, None, []
 
 
-def _same_head(wanted: str, outputs: int | None, classes: Sequence[str], expected: Expected | None) -> tuple[bool, str]:
+def same_head(wanted: str, outputs: int | None, classes: Sequence[str], expected: Expected | None) -> tuple[bool, str]:
     """Whether the classifier of the file is kept, and a line that says why not, or why all the same."""
     known = None if expected is None else expected.classes
     if wanted == "new" or outputs is None:
