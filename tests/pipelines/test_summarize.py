@@ -73,7 +73,7 @@ def test_every_entry_is_of_a_network_that_there_is_and_is_found_again():
         node = {**known[entry.model], **entry.options}
         name, found = recognised(node, entry.input)
         assert found is entry
-        assert name == " ".join([entry.model, *(f"{key}={value}" for key, value in entry.options.items())])
+        assert name == " ".join([entry.model, *(f"{key}={value}".lower() for key, value in entry.options.items())])
 
 
 def test_the_family_has_a_row_for_every_option_and_knows_its_paper(members):
@@ -98,6 +98,17 @@ def test_the_family_has_a_row_for_every_option_and_knows_its_paper(members):
     assert {member.kind for member in members} <= set(PAPERS)
 
 
+def test_published_errors_of_all_protocols(everything):
+    rows = family.published(everything).rows
+    table_8 = {row["network"]: row["top1"] for row in rows if "Howard et al. 2017, Table" in row["source"]}
+    assert (table_8["vgg16, 3×224×224"], table_8["googlenet, 3×224×224"]) == (28.5, 30.2)
+    assert table_8["mobilenet, 3×224×224"] == 29.4
+    vgg = [(row["top1"], row["top5"]) for row in rows if row["network"].startswith("vgg16, ")]
+    assert vgg == [(27.0, 8.8), (24.8, 7.5), (24.4, 7.2), (28.07, 9.33), (28.5, None)]
+    assert all(0 < error < 60 for row in rows for error in (row["top1"], row["top5"]) if error is not None)
+    assert all(row["data"] and row["protocol"] and row["source"] for row in rows)
+
+
 def test_the_readme_has_the_table_that_is_generated(members):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     if f"<!-- {family.MARKER} -->" not in text:
@@ -117,16 +128,9 @@ def test_the_family_is_written_and_put_into_a_page(members, everything, tmp_path
         "printed": sum(len(member.comparisons) for member in everything),
         "differing": len(DIFFERING),
     }
-    names = {
-        "family.csv",
-        "family.md",
-        "family.tex",
-        "family.png",
-        "receptive_fields.png",
-        "printed.csv",
-        "printed.md",
-        "printed.tex",
-    }
+    tables_of = ("family", "printed", "published")
+    names = {f"{name}.{ending}" for name in tables_of for ending in ("csv", "md", "tex")}
+    names |= {"family.png", "receptive_fields.png"}
     assert {file.name for file in (tmp_path / "out").iterdir()} == names
     with (tmp_path / "out" / "family.csv").open() as file:
         assert {row["model"]: row["parameters"] for row in csv.DictReader(file)}["mobilenet"] == "4231976"

@@ -1,6 +1,6 @@
 """The layer table of a network, what papers print of it, and the table of the whole family."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -161,6 +161,26 @@ def printed_sheet(members: Sequence[Member]) -> Sheet:
     if len(members) == 1:
         return Sheet(f"{members[0].name}: figures that papers print", PRINTED_COLUMNS, rows)
     return Sheet("Figures that the papers print", (Column("network", "network"), *PRINTED_COLUMNS), rows)
+
+
+SCORE_COLUMNS = (
+    Column("network", "network"),
+    Column("top1", "top-1 error, %", True),
+    Column("top5", "top-5", True),
+    Column("data", "on"),
+    Column("protocol", "tested by"),
+    Column("source", "where"),
+)
+
+
+def score_sheet(entries: Mapping[str, Entry]) -> Sheet:
+    """Every published error, by the network's name; those of one protocol can be compared, others cannot."""
+    rows = [
+        {"network": name, **{column.key: getattr(score, column.key) for column in SCORE_COLUMNS[1:]}}
+        for name, entry in entries.items()
+        for score in entry.scores
+    ]
+    return Sheet("Published errors", SCORE_COLUMNS, rows)
 
 
 FAMILY_COLUMNS = (

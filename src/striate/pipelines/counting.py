@@ -54,7 +54,11 @@ def recognised(node: Mapping[str, Any], size: Shape | None) -> tuple[str, Entry 
     usual = min(changes, key=lambda option: len(changes[option]), default=str(node["_target_"]).rpartition(".")[2])
     typed = typed_option()
     name = typed if typed in changes and len(changes[typed]) == len(changes[usual]) else usual
-    full = " ".join([name, *(f"{key}={value}" for key, value in changes.get(name, {}).items())])
+    changed = [
+        f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in changes.get(name, {}).items()
+    ]
+    full = " ".join([name, *changed])
     for entry in ENTRIES:
         own = known.get(entry.model)
         if own and costs({**own, **entry.options}) == costs(node) and size in (None, entry.input):

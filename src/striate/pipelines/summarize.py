@@ -1,5 +1,6 @@
 """`python src/summarize.py`: what a network, or the whole family, costs, and what its paper says that it costs."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     for note in notes:
         console.print(note, markup=False, highlight=False)
     if config["output_dir"] is not None:
-        folder, name = Path(config["output_dir"]), member.name.replace(" ", "_")
+        folder, name = Path(config["output_dir"]), re.sub(r"[^\w.=-]+", "_", member.name)
         files = layers.write(folder, name, notes=notes)
         if printed.rows:
             files += printed.write(folder, f"{name}_printed", notes=[tables.VERDICTS])
