@@ -137,6 +137,39 @@ def test_names_of_a_library_in_any_file(begin, foreign, tmp_path):
     assert tuple(own.record["preprocessing"]["mean"]) == tuple(datamodule.meta.mean)
 
 
+def test_names_that_tell_nothing(begin, foreign, tmp_path):
+    network, _ = foreign("torchvision-resnet18", 10)
+    layers, state = {}, {}
+    for name, tensor in network.state_dict().items():
+        layer, _, kind = name.rpartition(".")
+        state[f"{layers.setdefault(layer, f'w{len(layers)}')}.{kind}"] = tensor
+    torch.save(state, tmp_path / "net.pth")
+    words = ["model=resnet18", "init=file", f"init.path={tmp_path / 'net.pth'}", *COLOUR]
+    with pytest.raises(ConfigurationError, match="does not fit the network") as caught:
+        begin(*words)
+    assert "python src/convert.py" in caught.value.do
+    report = begin(*words, "init.mapping=order")[2]
+    assert "names were paired by order and shape" in report.notes
+    assert report.new == report.unused == []
+    torch.save(dict(reversed(state.items())), tmp_path / "net.pth")
+    with pytest.raises(ConfigurationError, match="order and shape do not decide"):
+        begin(*words, "init.mapping=order")
+    mapping = {f"{new}.*": f"{ours(layer)}.*" for layer, new in layers.items()}
+    (tmp_path / "names.json").write_text(json.dumps(mapping))
+    report = begin(*words, f"init.mapping={tmp_path / 'names.json'}")[2]
+    assert report.new == report.unused == []
+
+
+def ours(layer):
+    """Our name of a layer of torchvision's ResNet-18."""
+    stage, _, rest = layer.partition(".")
+    if not stage.startswith("layer"):
+        return layer
+    number, (block, _, inner) = int(stage[5:]) + 1, rest.partition(".")
+    inner = {"downsample.0": "shortcut.conv", "downsample.1": "shortcut.bn"}.get(inner, inner)
+    return f"conv{number}_x.conv{number}_{int(block) + 1}.{inner}"
+
+
 def test_grey_pictures(begin, foreign):
     network, path = foreign("torchvision-resnet18", 10)
     words = ["model=resnet18", "init=torchvision", f"init.path={path}", "init.head=keep"]

@@ -55,6 +55,8 @@ def propose(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], *, ordered:
         there = [layer for layer in other if layer.signature == signature]
         for one, two in zip(here, there, strict=False):
             mapping |= {two.names[kind]: name for kind, name in one.names.items()}
+            if (counter := f"{two.prefix}.{COUNTER}") in theirs:
+                mapping[counter] = f"{one.prefix}.{COUNTER}"
             if not in_step and max(len(here), len(there)) > 1:
                 ambiguous += one.names.values()
     reached = set(mapping.values())
