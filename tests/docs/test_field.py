@@ -35,8 +35,8 @@ def words(command: str) -> list[str]:
 
 
 def test_every_command_is_of_a_script_that_these_tests_run():
-    tried = [*of("summarize"), *of("train"), *of("check_gradients"), *of("study"), *of("evaluate"), *of("describe")]
-    assert sorted(tried) == sorted(COMMANDS)
+    scripts = ("summarize", "train", "check_gradients", "study", "evaluate", "show_samples", "convert", "describe")
+    assert sorted(command for script in scripts for command in of(script)) == sorted(COMMANDS)
     assert len(COMMANDS) > 50
     assert all((ROOT / shlex.split(command)[1]).is_file() for command in COMMANDS)
 
@@ -80,7 +80,7 @@ def test_trainings_are_planned(command, places, digits, capsys):
         assert "What would be trained" in capsys.readouterr().out
     else:
         side = config["data"]["input_size"]
-        member, _ = counted(config["model"], (3, side, side), None)
+        member, _ = counted(config["model"], (3, side, side) if side else None, None)
         assert member.counts.mult_adds > 0
         assert build(config["augmentation"], "augmentation") is not None
 
@@ -139,12 +139,26 @@ def test_evaluations(command, places, trained, tmp_path):
     assert figures["samples"] > 100
 
 
-@pytest.mark.parametrize("command", of("describe"))
-def test_descriptions(command, places, trained, capsys):
-    from striate.pipelines import describe
+def test_samples_are_shown(places, digits, tmp_path):
+    from striate.pipelines import show_samples
 
-    assert words(command) == ["best"]
-    describe.run(compose("describe", [*places, f"input={trained}"]))
+    (command,) = of("show_samples")
+    assert words(command)[-1] == "output=samples.png"
+    show_samples.run(compose("show_samples", [*places, *words(command)[:-1], f"output={tmp_path / 'samples.png'}"]))
+    assert (tmp_path / "samples.png").stat().st_size > 1000
+
+
+def test_weights_are_converted_and_described(places, tmp_path, capsys):
+    from striate.models.lenet5 import LeNet5
+    from striate.pipelines import convert, describe
+
+    (converting,), (describing,) = of("convert"), of("describe")
+    torch.save(LeNet5(form="modern").state_dict(), tmp_path / "weights.pth")
+    own = [word.replace("weights.", f"{tmp_path}/weights.") for word in words(converting)]
+    convert.run(compose("convert", [*places, *own]))
+    assert (tmp_path / "weights.ckpt").is_file()
+    (file,) = words(describing)
+    describe.run(compose("describe", [*places, f"input={tmp_path / file}"]))
     assert "LeNet5" in capsys.readouterr().out
 
 
