@@ -17,9 +17,10 @@ from striate.evaluation.study_figures import study_figure
 from striate.evaluation.study_report import judged, report, summary, table
 from striate.evaluation.tables import write_csv
 from striate.messages import calm_libraries, say, shown
-from striate.pipelines.study_cells import Cell, cells_of, prepared, quoted
+from striate.pipelines.study_cells import Cell, cells_of, prepared
 from striate.pipelines.study_file import load
 from striate.pipelines.study_ledger import COLUMNS, SETTLED, history_of, row_of, status
+from striate.pipelines.study_words import quoted
 from striate.pipelines.study_workers import Workers, worker_count
 from striate.storage import write_text
 
