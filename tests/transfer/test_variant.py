@@ -46,6 +46,7 @@ def test_what_is_left_open_is_chosen_and_said(option, library, name, changed):
         ("alexnet", {"lrn": True}, (), "model.lrn=False"),
         ("alexnet", {"conv1_padding": 0}, (), "model.conv1_padding=2"),
         ("vgg16", {"ceil_mode": True}, (), "model.ceil_mode=False"),
+        ("resnet18", {"batch_norm_eps": 1e-3}, (), "model.batch_norm_eps=1e-05"),
     ],
 )
 def test_what_was_asked_for_and_does_not_fit_is_refused(option, changes, asked, nearest):
