@@ -192,6 +192,7 @@ def test_a_prepared_set_decides(digits, places, capsys):
         (["~model", "input=[3,224,224]"], "input=… is for one network"),
         (["~model", "num_classes=10"], "num_classes=… is for one network"),
         (["model=lenet5", "input=[32,32]"], "input"),
+        (["model=lenet5", "input=[1,0,32]"], "input=[1, 0, 32] has a side below 1"),
         (["model=lenet5", "batch_size=0"], "batch_size"),
     ],
 )  # fmt: skip

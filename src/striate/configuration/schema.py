@@ -151,7 +151,7 @@ class Study:
 class Summarize:
     """`conf/summarize.yaml`"""
 
-    input: Annotated[list[Annotated[int, Ge(1)]], Len(3, 3)] | None
+    input: Annotated[list[int], Len(3, 3)] | None  # channels, height, width
     num_classes: Annotated[int, Ge(1)] | None
     batch_size: Annotated[int, Ge(1)]
     output_dir: str | None

@@ -185,13 +185,12 @@ def _residual(
 
 
 def _cifar(depth: int, parameters: str, top1: float) -> Entry:
-    protocol, option = "best of 5 runs" if depth == 110 else "1 view", min(depth, 110)
+    protocol = "best of 5 runs" if depth == 110 else "1 view"
     return Entry(
-        f"resnet{option}",
+        f"resnet{depth}",
         (Figure("parameters", parameters, f"{_HE}, Table 6"),),
         (Score("CIFAR-10 test", protocol, f"{_HE}, Table 6", top1),),
         input=CIFAR,
-        options={} if option == depth else {"depth": depth},
     )
 
 

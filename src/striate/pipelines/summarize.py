@@ -67,9 +67,12 @@ def asked(config: Mapping[str, Any]) -> tuple[Shape | None, int | None]:
     """Input and classes as given, or those of the prepared set; None for what is left to the paper.
 
     Raises:
+        ConfigurationError: a size below 1.
         DataError: the set is not prepared.
     """
     size, classes = config["input"], config["num_classes"]
+    if size and min(size) < 1:
+        raise ConfigurationError(f"input={size} has a side below 1", do="write input=[CHANNELS,HEIGHT,WIDTH]")
     if config["data"] is not None:
         datamodule: ImageDataModule = build(config["data"], "data", augmentation=None, seed=0)
         if not (datamodule.folder / "meta.json").is_file():
