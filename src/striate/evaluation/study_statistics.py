@@ -116,7 +116,7 @@ def judge(rows: Sequence[Row], comparison: Mapping[str, Any]) -> Verdict:
     seeds = sorted(first.keys() & second.keys())
     if kind == "ratio":
         logs = mean_interval([math.log(first[seed] / second[seed]) for seed in seeds if first[seed] > 0 < second[seed]])
-        estimate = Estimate(*(math.exp(value) for value in (logs.mean, logs.low, logs.high)), logs.n)
+        estimate = Estimate(math.exp(logs.mean), math.exp(logs.low), math.exp(logs.high), logs.n)
     else:
         estimate = mean_interval([first[seed] - second[seed] for seed in seeds])
     ended = [

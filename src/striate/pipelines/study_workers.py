@@ -83,7 +83,7 @@ class Workers:
         script = [sys.executable, str(REPOSITORY / "src" / "train.py")]
         words = [*cell.words, f"run_dir={quoted(run_dir)}", "trainer.enable_progress_bar=false"]
         environment = {key: value for key, value in os.environ.items() if key != "STRIATE_RUN"}
-        environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // self.count))
+        environment.setdefault("OMP_NUM_THREADS", "1")  # whatever the number of workers: the same bits
         gpus, devices = gpu_count(), cell.config["trainer"]["devices"]
         if gpus > 1 and isinstance(devices, int) and "CUDA_VISIBLE_DEVICES" not in environment:
             own = [(slot * devices + number) % gpus for number in range(devices)]
