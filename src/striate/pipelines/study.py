@@ -86,6 +86,8 @@ def compute(cells: Sequence[Cell], folder: Path, count: int, title: str) -> None
         bar = progress.add_task(title, total=total)
 
         def on_change(at_work: Sequence[Cell], ended: Cell | None) -> None:
+            if ended is None and progress.disable:
+                return
             for cell in [*at_work, *([ended] if ended else [])]:
                 known[cell.name] = len(history_of(folder / "cells" / cell.name))
             if ended is not None:

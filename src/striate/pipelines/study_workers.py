@@ -39,7 +39,7 @@ class Workers:
     Args:
         folder: of the study; run directories are in `cells`, what cells print in `logs`.
         count: processes at a time.
-        on_change: called about five times a second with the cells at work, and with the cell that has just ended.
+        on_change: called about once a second with the cells at work, and with the cell that has just ended.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class Workers:
                     if ready is not None:
                         waiting.remove(ready)
                         self._running[slot] = ready, self._start(ready, slot)
-                time.sleep(0.2)
+                time.sleep(1.0)
                 ended = [slot for slot, (_, process) in self._running.items() if process.poll() is not None]
                 for slot in ended:
                     cell, process = self._running.pop(slot)
