@@ -60,6 +60,7 @@ class Network(nn.Module):
         classifier_name: name of the last layer; the parameters and buffers below it depend on the classes.
         auxiliary_classifiers: names of the last layers of the auxiliary heads, where these were built.
         auxiliary_weights: of the losses of these heads, the main one having 1.
+        labels_pixels: whether the logits are (N, K, H, W), one vector a pixel.
 
     Raises:
         ValueError: a bad argument or an input of the wrong shape; the message names the valid values.
@@ -74,12 +75,18 @@ class Network(nn.Module):
     classifier_name: str = "fc"
     auxiliary_classifiers: tuple[str, ...] = ()
     auxiliary_weights: tuple[float, ...] = ()
+    labels_pixels: bool = False
 
     def __init__(self, num_classes: int, in_channels: int):
         super().__init__()
         check_count("num_classes", num_classes)
         check_count("in_channels", in_channels)
         self.num_classes, self.in_channels = num_classes, in_channels
+
+    @property
+    def class_layers(self) -> tuple[str, ...]:
+        """Names of the layers whose shape depends on the classes."""
+        return (self.classifier_name, *self.auxiliary_classifiers)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
