@@ -39,7 +39,7 @@ def draw_contact_sheet(folder: Path, meta: Meta) -> None:
 def _draw_head(draw: ImageDraw.ImageDraw, meta: Meta, shown: int) -> None:
     size = f"{meta.image_size[1]} × {meta.image_size[0]}" if meta.image_size else "sizes of their own"
     some = f"{shown} of {meta.num_classes} classes" if shown < meta.num_classes else f"{shown} classes"
-    counts = ", ".join(f"{sum(meta.counts[split]):,} {split}" for split in meta.splits)
+    counts = ", ".join(f"{meta.samples[split]:,} {split}" for split in meta.splits)
     facts = f"{some} · {counts} · {'grey' if meta.channels == 1 else 'RGB'}, {size} · data hash {meta.hash[:12]}"
     _write(draw, (MARGIN, MARGIN - 6), meta.name, 30, INK, 580)
     _write(draw, (MARGIN, MARGIN + 36), facts, 14, FAINT, 10_000)

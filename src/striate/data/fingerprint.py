@@ -59,7 +59,12 @@ def contents_hash(inventory: Inventory, digests: Iterable[bytes]) -> str:
         digests: of their contents, in the inventory's order.
     """
     pairs = zip(inventory.entries, digests, strict=True)
-    return _hash(sorted(f"{entry.name}\0{entry.class_name}\0{entry.split}\0{digest.hex()}" for entry, digest in pairs))
+    return _hash(
+        sorted(
+            f"{entry.name}\0{entry.class_name if entry.mask is None else entry.mask}\0{entry.split}\0{digest.hex()}"
+            for entry, digest in pairs
+        )
+    )
 
 
 def save(destination: Path, fingerprint: Fingerprint) -> None:
