@@ -32,8 +32,12 @@ class SegmentationNetwork(Network):
     class_layers: tuple[str, ...] = ()
     optional_weights: tuple[str, ...] = ()
 
-    def _take_backbone(self, backbone: Backbone, *, dense: bool = False) -> Network:
+    def _take_backbone(
+        self, backbone: Backbone, *, dense: bool = False, change: Callable[[Network], None] | None = None
+    ) -> Network:
         """Makes the backbone's body a part of the network; with `dense`, what leads to its classifier as convolutions.
+
+        `change` may trade its strides for dilation before its `feature_info` is read.
 
         Raises:
             ValueError: it is no classifier of the family, or one for pictures of other channels.
@@ -47,6 +51,8 @@ class SegmentationNetwork(Network):
                 f"backbone must be for pictures of {self.in_channels} channels; it is for {backbone.in_channels}"
             )
         self.backbone = behead(backbone, dense=dense)
+        if change is not None:
+            change(backbone)
         self.smallest_side = backbone.smallest_side
         self.feature_info = {
             stage: replace(info, modules=tuple(f"backbone.{name}" for name in info.modules))

@@ -1,4 +1,4 @@
-"""Which picture belongs to which mask: from folders of equal stems, or from lists, at any depth and in any letter case."""
+"""Which picture belongs to which mask: from folders of equal stems, or from lists, at any depth, in any letter case."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -150,7 +150,7 @@ class Layout:
 
     def _by_twin_names(self, base: str, children: Mapping[str, str]) -> dict[str, Part]:
         """train/ and trainannot/."""
-        parts = {}
+        parts: dict[str, Part] = {}
         for word, split in SPLIT_WORDS.items():
             for mask_word in MASK_WORDS:
                 twin = next((children[word + sign + mask_word] for sign in ("", "_", "-")
@@ -166,7 +166,8 @@ class Layout:
             if word in children:
                 below = self._children(join(base, children[word]))
                 if pair := _pair_of_words(below):
-                    parts[split] = Part(*(f"{children[word]}/{name}" for name in pair))
+                    images, masks = (f"{children[word]}/{name}" for name in pair)
+                    parts[split] = Part(images, masks)
         return parts
 
     def _by_folders(self, base: str, children: Mapping[str, str]) -> dict[str, Part]:
@@ -220,7 +221,7 @@ class Layout:
         return Twin(columns[0] if picture is None else picture, picture, mask)
 
     def _columns(self, base: str, name: str, least: int) -> list[list[str]]:
-        found = [columns for columns in _lines(self.text(join(base, name)))]
+        found = list(_lines(self.text(join(base, name))))
         for columns in found:
             if len(columns) < least:
                 raise DataError(f"{self.where}: {name} has the line {columns[0]!r} where picture and mask are expected",

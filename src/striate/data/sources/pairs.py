@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from striate.data.sources.base import (
     raw_file,
     raw_files,
 )
-from striate.data.sources.pair_layout import Layout, Part, Twin
+from striate.data.sources.pair_layout import Layout, Part, Twin, join
 from striate.data.sources.trees import NO_PICTURE, archive_tree, by_kind, loose_tree
 from striate.errors import ConfigurationError, DataError
 from striate.messages import say
@@ -101,7 +102,7 @@ class PairSource(Source):
             self._labelling(self.classes, self.colours)  # so that mistakes are told before anything is read
 
     def describe(self) -> dict[str, Any]:
-        parts = self.parts and {split: [vars(part) for part in parts] for split, parts in self.parts.items()}
+        parts = self.parts and {split: [vars(part) for part in several] for split, several in self.parts.items()}
         # Classes come by a file perhaps, whose content is what matters.
         classes = self.classes if not isinstance(self.classes, str) or not self.available() else self._table()[0]
         return {
@@ -143,7 +144,7 @@ class PairSource(Source):
         layout = Layout(
             list(handles), str(self.root), lambda path: _text(handles[path]), self.image_ending, self.mask_ending
         )
-        base, parts = (layout.base(sum(self.parts.values(), [])), self.parts) if self.parts else layout.found()
+        base, parts = (layout.base(chain(*self.parts.values())), self.parts) if self.parts else layout.found()
         entries, pairs = [], []
         for split, several in parts.items():
             taken: set[str] = set()
@@ -156,6 +157,7 @@ class PairSource(Source):
         if not entries:
             raise DataError(f"{self.root} holds no pictures with masks", do="see data.source.splits")
         used = {path for entry in entries for path in (entry.name, entry.mask)}
+        used |= {join(base, name) for part in chain(*parts.values()) for name in (*part.lists, *part.without)}
         foreign += [(path, _why_unused(path)) for path in handles if path not in used]
         return _PairInventory(tuple(classes), entries, by_kind(foreign), labelling, pairs=tuple(pairs))
 
@@ -222,7 +224,7 @@ class PairSource(Source):
             raise ConfigurationError(f"{key}.colours is missing", do="{class: [red, green, blue]} for every class")
         drawn = [tuple(colours[name]) for name in classes] if colours else list(map(tuple, palette(len(classes))))
         if self.read_as == "colour":
-            codes = [(colour, label) for label, colour in enumerate(drawn)]
+            codes: list[tuple[Any, int]] = [(colour, label) for label, colour in enumerate(drawn)]
         else:
             named = self.values or {name: label for label, name in enumerate(classes)}
             codes = [(value, label) for label, name in enumerate(classes) for value in _several(named[name])]
