@@ -102,7 +102,7 @@ class PairSource(Source):
             self._labelling(self.classes, self.colours)  # so that mistakes are told before anything is read
 
     def describe(self) -> dict[str, Any]:
-        parts = self.parts and {split: [vars(part) for part in several] for split, several in self.parts.items()}
+        parts: Any = self.parts and {split: [vars(part) for part in several] for split, several in self.parts.items()}
         # Classes come by a file perhaps, whose content is what matters.
         classes = self.classes if not isinstance(self.classes, str) or not self.available() else self._table()[0]
         return {
