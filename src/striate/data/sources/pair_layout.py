@@ -1,10 +1,11 @@
 """Which picture belongs to which mask: from folders of equal stems, or from lists, at any depth, in any letter case."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from striate.data.pictures import PICTURE_EXTENSIONS
 from striate.data.sources.layout import SPLIT_WORDS
 from striate.errors import ConfigurationError, DataError
 
@@ -190,31 +191,25 @@ class Layout:
             return [
                 self._listed(base, name, columns) for name in part.lists for columns in self._columns(base, name, 2)
             ]
-        pictures = self._stems(join(base, part.images), self.image_ending)
-        masks = self._stems(join(base, part.masks), self.mask_ending)
-        if part.images == part.masks:  # one folder for both: the endings tell them apart
-            pictures = {key: path for key, path in pictures.items() if self._ends(path, self.image_ending)}
+        pictures = self._stems(join(base, part.images), self.image_ending, PICTURE_EXTENSIONS)
+        masks = self._stems(join(base, part.masks), self.mask_ending, {*PICTURE_EXTENSIONS, ".mat"})
         keys: Iterable[str] = sorted({*pictures, *masks})
         if part.lists:
             keys = [key for name in part.lists for key, *_ in self._columns(base, name, 1)]
         left_out = {key for name in part.without for key, *_ in self._columns(base, name, 1)}
         return [Twin(key, pictures.get(key), masks.get(key)) for key in dict.fromkeys(keys) if key not in left_out]
 
-    def _stems(self, folder: str, ending: str) -> dict[str, str]:
+    def _stems(self, folder: str, ending: str, extensions: Container[str]) -> dict[str, str]:
         """Path within the folder without ending and extension → path."""
         stems: dict[str, str] = {}
         for path in self._in.get(folder, ()):
-            if not self._ends(path, ending):
+            stem, extension = os.path.splitext(path[len(folder) + bool(folder) :])
+            if extension.lower() not in extensions or not stem.endswith(ending):
                 continue
-            stem = os.path.splitext(path[len(folder) + bool(folder) :])[0]
             other = stems.setdefault(stem.removesuffix(ending), path)
             if other != path:
                 raise DataError(f"{self.where}: {other} and {path} bear one name", do="keep one of them")
         return stems
-
-    @staticmethod
-    def _ends(path: str, ending: str) -> bool:
-        return os.path.splitext(path)[0].endswith(ending)
 
     def _listed(self, base: str, name: str, columns: list[str]) -> Twin:
         picture, mask = (self._resolve(base, column) for column in columns[:2])

@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from striate.data.download import remove_if_empty, writable_folder
 from striate.data.masks import IGNORE, MOST_CLASSES, Labelling, palette
@@ -53,7 +55,7 @@ class PairSource(Source):
         root: a folder or an archive.
         classes: names, the place being the number; or a file with one a line, perhaps with its colour (`NAME R G B`,
             `R G B NAME` or a CSV with a header), relative to `root` where it is a folder.
-        values: class → value or values in the masks; null: its number.
+        values: class → value or values in the masks; null: its number, counted from `first_value`.
         colours: class → [red, green, blue], in which it is drawn, and which masks have if `read_as` is "colour".
         read_as: "value" (grey values, or indices of a palette) or "colour".
         ignore: values (or colours) that do not count; null: 255 (or none).
@@ -62,6 +64,7 @@ class PairSource(Source):
         image_ending: what pictures' names end with before the extension, and masks' do not.
         mask_ending: likewise; other files beside the masks are passed over.
         downloads: data set classes of torchvision, `_partial_`, which fetch the data into `root` when it is missing.
+        first_value: in the masks, of the first class, where `values` is null.
         hint: how to get the data, for the message when they are missing.
         max_members: members that an archive may have.
         max_bytes: that an archive may unpack to.
@@ -84,6 +87,7 @@ class PairSource(Source):
         image_ending: str = "",
         mask_ending: str = "",
         downloads: Sequence[Callable[..., Any]] = (),
+        first_value: Annotated[int, Ge(0)] = 0,
         hint: str | None = None,
         max_members: int = Limits.members,
         max_bytes: int = Limits.total_bytes,
@@ -96,7 +100,7 @@ class PairSource(Source):
         self.ignore = ((IGNORE,) if read_as == "value" else ()) if ignore is None else tuple(ignore)
         self.parts = None if splits is None else _parts(splits)
         self.image_ending, self.mask_ending = image_ending, mask_ending
-        self.downloads = tuple(downloads)
+        self.downloads, self.first_value = tuple(downloads), first_value
         self.limits = Limits(max_members, max_bytes, max_ratio)
         if not isinstance(self.classes, str):
             self._labelling(self.classes, self.colours)  # so that mistakes are told before anything is read
@@ -106,14 +110,21 @@ class PairSource(Source):
         # Classes come by a file perhaps, whose content is what matters.
         classes = self.classes if not isinstance(self.classes, str) or not self.available() else self._table()[0]
         return {
-            **super().describe(), "classes": classes, "values": self.values, "colours": self.colours,
-            "read_as": self.read_as, "ignore": self.ignore, "unknown": self.unknown, "splits": parts,
-            "endings": [self.image_ending, self.mask_ending],
+            **super().describe(), "classes": classes, "values": self.values, "first_value": self.first_value,
+            "colours": self.colours, "read_as": self.read_as, "ignore": self.ignore, "unknown": self.unknown,
+            "splits": parts, "endings": [self.image_ending, self.mask_ending],
         }  # fmt: skip
 
     def missing(self) -> str | None:
-        there = self.root.is_file() or (self.root.is_dir() and any(self.root.iterdir()))
-        return None if there else str(self.root)
+        if self.root.is_file():
+            return None
+        folders = [folder for folder, _, files in os.walk(self.root) if files]
+        # Of a download that broke off there may be a part.
+        whole = not self.downloads or not self.parts or any(self._all_in(Path(at)) for at in _above(folders))
+        return None if folders and whole else str(self.root)
+
+    def _all_in(self, base: Path) -> bool:
+        return all((base / name).exists() for part in chain(*(self.parts or {}).values()) for name in part.named)
 
     def fetch(self) -> None:
         if self.available() or not self.downloads:
@@ -226,7 +237,7 @@ class PairSource(Source):
         if self.read_as == "colour":
             codes: list[tuple[Any, int]] = [(colour, label) for label, colour in enumerate(drawn)]
         else:
-            named = self.values or {name: label for label, name in enumerate(classes)}
+            named = self.values or {name: label for label, name in enumerate(classes, self.first_value)}
             codes = [(value, label) for label, name in enumerate(classes) for value in _several(named[name])]
         codes += [(tuple(code) if isinstance(code, Sequence) else code, IGNORE) for code in self.ignore]
         numbers = [(_code(code, self.read_as), label) for code, label in codes]
@@ -250,6 +261,11 @@ def read_classes(text: str) -> list[tuple[str, tuple[int, ...] | None]]:
         else:
             rows.append((line, None))
     return rows
+
+
+def _above(folders: Sequence[str]) -> set[str]:
+    """These folders and all above them."""
+    return {str(above) for folder in folders for above in (Path(folder), *Path(folder).parents)}
 
 
 def _parts(splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Part]]:
