@@ -6,7 +6,7 @@ what names the classes), grey values as they are, and no resampling but the near
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -170,3 +170,19 @@ def palette(count: int) -> list[list[int]]:
             blue |= (label >> (3 * bit + 2) & 1) << (7 - bit)
         colours.append([red, green, blue])
     return colours
+
+
+def coloured(mask: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray:
+    """A mask (H, W) in its classes' colours, (H, W, 3) uint8; black where nothing is said."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colours)] = colours
+    return table[mask]
+
+
+def overlaid(
+    image: np.ndarray, mask: np.ndarray, colours: Sequence[Sequence[int]], strength: float = 0.6
+) -> np.ndarray:
+    """A picture (H, W, C) under its mask (H, W), (H, W, 3) uint8; as it is where nothing is said."""
+    picture = np.broadcast_to(image, (*image.shape[:2], 3))
+    mixed = np.rint((1 - strength) * picture + strength * coloured(mask, colours)).astype(np.uint8)
+    return np.where((mask == IGNORE)[..., None], picture, mixed)

@@ -118,10 +118,10 @@ class PairSource(Source):
     def missing(self) -> str | None:
         if self.root.is_file():
             return None
-        folders = [folder for folder, _, files in os.walk(self.root) if files]
+        walked = [(Path(folder), bool(files)) for folder, _, files in os.walk(self.root)]
         # Of a download that broke off there may be a part.
-        whole = not self.downloads or not self.parts or any(self._all_in(Path(at)) for at in _above(folders))
-        return None if folders and whole else str(self.root)
+        whole = not self.downloads or not self.parts or any(self._all_in(folder) for folder, _ in walked)
+        return None if whole and any(files for _, files in walked) else str(self.root)
 
     def _all_in(self, base: Path) -> bool:
         return all((base / name).exists() for part in chain(*(self.parts or {}).values()) for name in part.named)
@@ -261,11 +261,6 @@ def read_classes(text: str) -> list[tuple[str, tuple[int, ...] | None]]:
         else:
             rows.append((line, None))
     return rows
-
-
-def _above(folders: Sequence[str]) -> set[str]:
-    """These folders and all above them."""
-    return {str(above) for folder in folders for above in (Path(folder), *Path(folder).parents)}
 
 
 def _parts(splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Part]]:
