@@ -25,7 +25,7 @@ def make_atrous(backbone: Network) -> None:
         return
     for block, stride in enumerate((2, 2, 2, 1, 1), start=1):
         setattr(backbone, f"pool{block}", nn.MaxPool2d(3, stride, padding=1))
-    backbone.smallest_side = 1
+    backbone.smallest_side, backbone.rounds_up = 1, True
     backbone.feature_info = {
         stage: replace(info, stride=min(info.stride, 8)) for stage, info in backbone.feature_info.items()
     }
@@ -125,8 +125,8 @@ class DeepLabV2(SegmentationNetwork):
     (resize)             bilinear, unit i on pixel 8i                          K×321×321
     ===================  ====================================================  ==================
 
-    37,877,652 parameters, 80,120,358,592 mult-adds (3 channels, 21 classes, 321×321); 44,048,532 parameters on ResNet-101
-    with hidden=0.
+    37,877,652 parameters, 80,120,358,592 mult-adds (3 channels, 21 classes, 321×321). On ResNet-101 with
+    hidden=0 44,048,532 parameters.
 
     Args:
         num_classes: K.

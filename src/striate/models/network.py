@@ -52,6 +52,7 @@ class Network(nn.Module):
         paper_input: (C, H, W) of the pictures for which the paper gives its figures.
         smallest_side: the least height and width that the layers leave something of.
         any_size: whether `forward_features` takes all sizes from there on.
+        rounds_up: whether a side s gives maps of ceil(s / stride) whatever s; else only where the strides divide it.
         feature_info: stage name -> FeatureInfo, in order; unless a network says otherwise, the modules of its stages
             one after the other are its body.
         head: names of the modules that make logits of the last map, in order; the first linear layer flattens it. None
@@ -69,6 +70,7 @@ class Network(nn.Module):
     paper_input: ClassVar[tuple[int, int, int]]
     smallest_side: int = 1
     any_size: bool = True
+    rounds_up: bool = True
     feature_info: dict[str, FeatureInfo]
     head: tuple[str, ...] = ("avgpool", "fc")
     num_features: int

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from striate.models.convolutional import as_convolution
@@ -42,10 +43,14 @@ class SegmentationNetwork(Network):
         Raises:
             ValueError: it is no classifier of the family, or one for pictures of other channels.
         """
-        if not isinstance(backbone, nn.Module):
+        if not isinstance(backbone, nn.Module) and callable(backbone):
             backbone = backbone(num_classes=self.num_classes, in_channels=self.in_channels)
-        if not isinstance(backbone, Network) or isinstance(backbone, SegmentationNetwork) or not backbone.any_size:
-            raise ValueError(f"backbone must be a classifier made of maps; got {type(backbone).__name__}")
+        # Only where nothing but the modules of its stages makes the maps can the rest be taken away.
+        in_a_line = getattr(type(backbone), "forward_features", None) is Network.forward_features
+        if not isinstance(backbone, Network) or backbone.labels_pixels or not backbone.any_size or not in_a_line:
+            raise ValueError(
+                f"backbone must be a classifier whose stages of maps follow one another; got {type(backbone).__name__}"
+            )
         if backbone.in_channels != self.in_channels:
             raise ValueError(
                 f"backbone must be for pictures of {self.in_channels} channels; it is for {backbone.in_channels}"
@@ -53,7 +58,7 @@ class SegmentationNetwork(Network):
         self.backbone = behead(backbone, dense=dense)
         if change is not None:
             change(backbone)
-        self.smallest_side = backbone.smallest_side
+        self.smallest_side = backbone.smallest_side if backbone.rounds_up else 1
         self.feature_info = {
             stage: replace(info, modules=tuple(f"backbone.{name}" for name in info.modules))
             for stage, info in backbone.feature_info.items()
@@ -64,25 +69,30 @@ class SegmentationNetwork(Network):
         return self.backbone.forward_stage(stage, x)
 
     def maps(self, x: Tensor, stages: Collection[str]) -> dict[str, Tensor]:
-        """The maps of some stages of the backbone, the last among them, which need as many units as their stride says.
+        """The maps of some stages of the backbone, the last among them: ceil(side / stride) units.
+
+        Where the backbone leaves rows out of sides that its strides do not divide, the picture is padded by zeros below
+        and on the right.
 
         Raises:
             ValueError: the backbone's layers do not pad, so that its maps are too small to label all pixels.
         """
         self.check_input(x)
         size, found = tuple(x.shape[2:]), {}
+        if not self.backbone.rounds_up:
+            stride = self.feature_info[self.last_stage].stride
+            x = F.pad(x, (0, -size[1] % stride, 0, -size[0] % stride))
         for stage, info in self.backbone.feature_info.items():
             x = self.backbone.forward_stage(stage, x)
             if stage not in stages:
                 continue
             expected = tuple(-(-side // info.stride) for side in size)
-            if x.shape[2:] != expected:
+            if any(have < needed for have, needed in zip(x.shape[2:], expected, strict=True)):
                 raise ValueError(
                     f"the map {stage} of {type(self.backbone).__name__} has {times(x.shape[2:])} units and must have "
-                    f"{times(expected)} for {times(size)} pixels: choose a backbone whose layers pad, "
-                    "VGG with ceil_mode=True"
+                    f"{times(expected)} for {times(size)} pixels: choose a backbone whose layers pad"
                 )
-            found[stage] = x
+            found[stage] = x[:, :, : expected[0], : expected[1]]
         return found
 
     @property

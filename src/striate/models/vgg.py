@@ -106,7 +106,7 @@ class VGG(DenseHeadNetwork):
         super().__init__(num_classes, in_channels, initialisation=initialisation)
         check_choice("configuration", configuration, CONFIGURATIONS)
         check_widths(widths, 5)
-        self.smallest_side = 1 if ceil_mode else 32
+        self.smallest_side, self.rounds_up = 1 if ceil_mode else 32, ceil_mode
         channels = in_channels
         for block, (width, kernels) in enumerate(zip(widths, CONFIGURATIONS[configuration], strict=True), start=1):
             modules: dict[str, nn.Module | None] = {}

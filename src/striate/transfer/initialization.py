@@ -221,7 +221,8 @@ def load_weights(
         ConfigurationError: a name or a shape that no pattern covers, on either side.
     """
     report, own = TransferReport(source), network.state_dict()
-    heads = [network.classifier_name, *getattr(network, "auxiliary_classifiers", ())] if new_head else []
+    heads = [*network.class_layers] if new_head else []  # type: ignore[misc]
+    optional = [*optional, *getattr(network, "optional_weights", ())]
     patterns = [*exclude, *(f"{head}.*" for head in heads)]
 
     def fits(name: str, among: Sequence[str]) -> bool:
