@@ -124,6 +124,11 @@ class Layout:
                 parts = look(base, children)
                 if "train" in parts or "" in parts:
                     return base, {split: [part] for split, part in parts.items()}
+                if parts:
+                    raise DataError(
+                        f"{self.where} has no training pictures, only {', '.join(sorted(parts))}",
+                        do="name the folder for training train, or see data.source.splits",
+                    )
         raise DataError(
             f"{self.where} holds no pictures with masks in a usual place",
             do="lay them out as images/ and masks/ with equal stems, in train/ val/ test/ or with these below, or as "
