@@ -62,6 +62,7 @@ class Network(nn.Module):
         auxiliary_classifiers: names of the last layers of the auxiliary heads, where these were built.
         auxiliary_weights: of the losses of these heads, the main one having 1.
         labels_pixels: whether the logits are (N, K, H, W), one vector a pixel.
+        optional_weights: patterns of tensors that a file for this network may lack, or have beyond.
 
     Raises:
         ValueError: a bad argument or an input of the wrong shape; the message names the valid values.
@@ -78,6 +79,7 @@ class Network(nn.Module):
     auxiliary_classifiers: tuple[str, ...] = ()
     auxiliary_weights: tuple[float, ...] = ()
     labels_pixels: bool = False
+    optional_weights: tuple[str, ...] = ()
 
     def __init__(self, num_classes: int, in_channels: int):
         super().__init__()

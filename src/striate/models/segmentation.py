@@ -24,14 +24,12 @@ class SegmentationNetwork(Network):
         labels_pixels: tells these networks from classifiers.
         backbone: the body of a classifier; networks with an encoder of their own have none.
         class_layers: names of all layers whose shape depends on the classes, `classifier_name` among them.
-        optional_weights: patterns of tensors that a checkpoint of a sister network may lack, or have beyond.
     """
 
     labels_pixels = True
     head = ()
     backbone: Network
     class_layers: tuple[str, ...] = ()
-    optional_weights: tuple[str, ...] = ()
 
     def _take_backbone(
         self, backbone: Backbone, *, dense: bool = False, change: Callable[[Network], None] | None = None
@@ -187,9 +185,10 @@ def behead(network: Network, *, dense: bool = False) -> Network:
             raise ValueError(f"{type(network).__name__} with batch norm between dense layers has no convolutional form")
         kept.append(name)
     stages = {name.partition(".")[0] for info in network.feature_info.values() for name in info.modules}
-    for name in [child for child, _ in network.named_children()]:
-        if name not in stages and name not in kept:
-            delattr(network, name)
+    removed = [name for name, _ in network.named_children() if name not in stages and name not in kept]
+    for name in removed:
+        delattr(network, name)
+    network.classifier_name, network.optional_weights = "", tuple(f"{name}.*" for name in removed)
     network.head, network.num_features, network.any_size = tuple(kept), channels, True
     network.auxiliary_classifiers, network.auxiliary_weights = (), ()
     return network

@@ -59,7 +59,7 @@ class UNet(SegmentationNetwork):
     dropout the paper says that it is at the end of the contracting path, not its rate.
     """
 
-    paper_input = (1, 572, 572)
+    paper_input = (1, 388, 388)  # what a tile of 572×572 labels
     classifier_name = "score"
     class_layers = ("score",)
 
