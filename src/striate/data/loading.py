@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -56,8 +57,8 @@ class BatchDataset(Dataset[Batch]):
         preprocessing: what evaluation sees of a picture.
         augmentation: what training sees instead, or None.
         seed: with epoch and index, the only source of chance.
-        new_label: (256,) uint8: what each value of a mask becomes; None where pictures have no masks. Pictures with
-            masks are seen whole unless they are augmented.
+        labels_pixels: pictures come with masks; they are seen whole unless they are augmented.
+        new_label: (256,) uint8: what each value of a mask becomes; None: it stays.
     """
 
     def __init__(
@@ -68,11 +69,12 @@ class BatchDataset(Dataset[Batch]):
         preprocessing: Preprocessing,
         augmentation: Augmentation | None,
         seed: int,
+        labels_pixels: bool = False,
         new_label: np.ndarray | None = None,
     ):
         self.pack, self.rows, self.targets = pack, rows, targets
         self.preprocessing, self.augmentation, self.seed = preprocessing, augmentation, seed
-        self.new_label = new_label
+        self.labels_pixels, self.new_label = labels_pixels, new_label
         self.views: Views | None = None
 
     def __len__(self) -> int:
@@ -91,7 +93,7 @@ class BatchDataset(Dataset[Batch]):
     @property
     def is_even(self) -> bool:
         """Whether all batches hold pictures of one size."""
-        return self.new_label is None or self.augmentation is not None or isinstance(self.pack, ArrayPack)
+        return not self.labels_pixels or self.augmentation is not None or isinstance(self.pack, ArrayPack)
 
     def seen_in(self, views: Views | None) -> "BatchDataset":
         """The same pictures in several views, as `ViewBatch`; None for the single view, as they are."""
@@ -103,7 +105,7 @@ class BatchDataset(Dataset[Batch]):
 
     def __getitem__(self, request: tuple[int, np.ndarray]) -> Any:
         epoch, indices = request
-        if self.new_label is not None:
+        if self.labels_pixels:
             return self._with_masks(epoch, indices)
         pictures = self.pack.read(self.rows[indices])
         if self.views is not None:
@@ -124,16 +126,20 @@ class BatchDataset(Dataset[Batch]):
         )
 
     def _with_masks(self, epoch: int, indices: np.ndarray) -> Batch:
-        assert self.new_label is not None
         rows = self.rows[indices]
         pictures, masks = self.pack.read(rows), self.pack.masks(rows)
         if self.augmentation is not None and len(indices):
             pictures, masks = self.augmentation.pair(pictures, masks, keys(self.seed, epoch, rows))
         return Batch(
             torch.from_numpy(np.ascontiguousarray(as_batch(pictures))),
-            torch.from_numpy(np.take(self.new_label, as_masks(masks))),
+            torch.from_numpy(np.ascontiguousarray(self._renumbered(as_masks(masks)))),
             torch.from_numpy(np.asarray(indices, np.int64)),
         )
+
+    def _renumbered(self, masks: np.ndarray) -> np.ndarray:
+        if self.new_label is None or not masks.size:
+            return masks
+        return cv2.LUT(masks.reshape(len(masks), -1), self.new_label).reshape(masks.shape)
 
 
 class ResumableLoader(DataLoader[Batch]):

@@ -217,10 +217,12 @@ class ImageDataModule(pl.LightningDataModule):
                 "data.input_size is missing: the pictures of this set differ in size", do="data.input_size=224"
             )
         mask_labels = None
-        if self.labels_pixels:
+        if self.labels_pixels and self.classes is not None:
             mask_labels = np.full(256, IGNORE, np.uint8)
             mask_labels[: whole.num_classes] = new_label[:-1]  # -1, of classes that are not chosen, becomes 255
-        return BatchDataset(pack, rows, targets[rows], self.preprocessing, augmentation, self.seed, mask_labels)
+        return BatchDataset(
+            pack, rows, targets[rows], self.preprocessing, augmentation, self.seed, self.labels_pixels, mask_labels
+        )
 
     def _few(self, rows: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
         if self.labels_pixels:

@@ -283,7 +283,8 @@ def encode(image: np.ndarray, *, lossy: bool) -> bytes:
 
 def encode_mask(mask: np.ndarray) -> bytes:
     """A PNG of a mask (H, W) uint8."""
-    done, buffer = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    # Runs of equal bytes are what masks consist of: quicker to write and smaller than by zlib's own search.
+    done, buffer = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE])
     assert done
     return buffer.tobytes()
 

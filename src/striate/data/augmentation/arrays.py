@@ -16,6 +16,8 @@ from striate.data.sampling import GOLDEN, Keys, bits, integers, mix, uniform
 
 cv2.setNumThreads(0)  # the worker processes are the parallelism; threads of a forked parent can hang in a child
 
+LARGE = 1 << 14  # pixels of a picture, from which on passes over the memory cost more than calls
+
 
 class PadAndCrop(Augmentation):
     """Pad all sides and cut the old size out at a random place: a shift by up to `padding` pixels in each axis.
@@ -82,7 +84,12 @@ class HorizontalFlip(Augmentation):
     def __call__(self, images: Images, keys: Keys) -> np.ndarray:
         images = as_batch(images)
         chosen = uniform(keys, 0) < self.p
-        _, _, width, channels = images.shape
+        _, height, width, channels = images.shape
+        if height * width > LARGE:
+            flipped = np.empty_like(images)
+            for image, one, mirrored in zip(images, flipped, chosen.tolist(), strict=True):
+                one[...] = cv2.flip(image, 1).reshape(image.shape) if mirrored else image
+            return flipped
         flipped = images.copy()
         if chosen.any():
             # All chosen pictures under one another are one tall picture, flipped by one vectorised call.

@@ -41,11 +41,14 @@ class ScaleAndCrop(Augmentation):
     def __call__(self, images: Images, keys: Keys) -> np.ndarray:
         views = []
         for image, (height, width, source, place) in zip(images, self.windows(keys, images), strict=True):
-            view = np.empty((height, width, image.shape[2]), np.uint8)
-            if (place[0].stop - place[0].start, place[1].stop - place[1].start) != (height, width):
+            rows, columns = (part.stop - part.start for part in place)
+            seen = resample(image[source], rows, columns)
+            if (rows, columns) != (height, width):
+                view = np.empty((height, width, image.shape[2]), np.uint8)
                 view[...] = self.fill
-            view[place] = resample(image[source], *view[place].shape[:2])
-            views.append(view)
+                view[place] = seen
+                seen = view
+            views.append(seen)
         return as_batch(views)
 
     def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
