@@ -106,7 +106,7 @@ class VGG(DenseHeadNetwork):
         super().__init__(num_classes, in_channels, initialisation=initialisation)
         check_choice("configuration", configuration, CONFIGURATIONS)
         check_widths(widths, 5)
-        self.smallest_side, self.rounds_up = 1 if ceil_mode else 32, ceil_mode
+        self.smallest_side = 1 if ceil_mode else 32
         channels = in_channels
         for block, (width, kernels) in enumerate(zip(widths, CONFIGURATIONS[configuration], strict=True), start=1):
             modules: dict[str, nn.Module | None] = {}
@@ -120,6 +120,7 @@ class VGG(DenseHeadNetwork):
             pool = nn.MaxPool2d(2, ceil_mode=ceil_mode)
             self._add_stage(f"pool{block}", width, 2**block, {f"pool{block}": pool})
         self._add_head(pooled_size, hidden, dropout)
+        self.rounds_up = ceil_mode
 
     def forward_with_indices(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Switches]]:
         """The maps of all stages, as `forward_features` gives them, and the switches of the stages pool1 to pool5.
