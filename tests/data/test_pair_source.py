@@ -120,6 +120,7 @@ def test_lists_of_stems_as_voc_has_them(tmp_path, written):
     lists = {"VOC/Sets/train.txt": b"b 1 -1\na 1 1\n", "VOC/Sets/val.txt": b"c\n", "VOC/Sets/more.txt": b"a\nc\nd\n"}
     root = written(tmp_path / "raw", {**files, **lists})
     folders = {"images": "JPEGImages", "masks": "SegmentationClass"}
+    assert {split for _, _, split in found(root)} == {None}  # in no usual place
     splits = {"train": [{**folders, "lists": ["Sets/train.txt"]}], "test": [{**folders, "lists": ["Sets/val.txt"]}]}
     names = [(name, split) for name, _, split in found(root, splits=splits)]
     assert names == [(f"VOC/JPEGImages/{stem}.jpg", split) for stem, split in
@@ -128,6 +129,16 @@ def test_lists_of_stems_as_voc_has_them(tmp_path, written):
     splits["train"].append({**folders, "lists": ["Sets/more.txt"], "without": ["Sets/val.txt"]})
     names = [name.split("/")[-1] for name, _, split in found(root, splits=splits) if split == "train"]
     assert names == ["b.jpg", "a.jpg", "d.jpg"]
+
+
+@pytest.mark.parametrize("place", ["VOC2012/ImageSets/Segmentation/", "VOC2012/"])
+def test_lists_of_stems_in_a_usual_place_are_found(place, tmp_path, written):
+    files = {f"VOC2012/JPEGImages/{name}.jpg": picture(number) for number, name in enumerate("abcd")}
+    files |= {f"VOC2012/SegmentationClass/{name}.png": mask(number) for number, name in enumerate("abc")}
+    root = written(tmp_path / "raw", {**files, f"{place}train.txt": b"c\na\n", f"{place}val.txt": b"b\n"})
+    assert [(name[-5:], split) for name, _, split in found(root)] == [
+        ("c.jpg", "train"), ("a.jpg", "train"), ("b.jpg", "val"),
+    ]  # fmt: skip
 
 
 def test_endings_tell_pictures_from_masks(tmp_path, written):

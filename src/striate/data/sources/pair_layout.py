@@ -92,6 +92,10 @@ class Layout:
             for place, letter in enumerate(name):
                 if letter == "/":
                     self._in.setdefault(name[:place], []).append(name)
+        self._below: dict[str, dict[str, str]] = {}
+        for folder in sorted(filter(None, self._in)):
+            above, _, last = folder.rpartition("/")
+            self._below.setdefault(above, {})[last.lower()] = last
 
     def base(self, parts: Iterable[Part]) -> str:
         """The folder nearest to the root in which all that is named lies.
@@ -138,9 +142,7 @@ class Layout:
 
     def _children(self, base: str) -> dict[str, str]:
         """Names of folders in lower case → as they are."""
-        start = len(base) + bool(base)
-        names = {folder[start:] for folder in self._in if folder.startswith(base) and folder[start:]}
-        return {name.lower(): name for name in sorted(names) if "/" not in name and join(base, name) in self._in}
+        return self._below.get(base, {})
 
     def _by_lists(self, base: str, children: Mapping[str, str]) -> dict[str, Part]:
         parts = {}
@@ -177,14 +179,20 @@ class Layout:
         return parts
 
     def _by_folders(self, base: str, children: Mapping[str, str]) -> dict[str, Part]:
-        """images/ and masks/, perhaps with train/, val/, test/ in both."""
+        """images/ and masks/, perhaps with train/, val/, test/ in both, or with lists of stems as VOC has them."""
         pair = _pair_of_words(children)
         if pair is None:
             return {}
         images, masks = (self._children(join(base, name)) for name in pair)
         both = {split: Part(f"{pair[0]}/{images[word]}", f"{pair[1]}/{masks[word]}")
                 for word, split in SPLIT_WORDS.items() if word in images and word in masks}  # fmt: skip
-        return both or {"": Part(*pair)}
+        listed = {
+            split: Part(*pair, lists=(name,))
+            for word, split in SPLIT_WORDS.items()
+            for place in ("", "ImageSets/Segmentation/")
+            if join(base, name := f"{place}{word}.txt") in self._known
+        }
+        return both or listed or {"": Part(*pair)}
 
     def pairs(self, base: str, part: Part) -> list[Twin]:
         """The pairs of a part, in the order of its lists, or by their paths.
