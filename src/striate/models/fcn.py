@@ -10,7 +10,7 @@ from striate.models.segmentation import Backbone, SegmentationNetwork
 from striate.models.upsampling import BilinearUpsampling
 from striate.models.vgg import VGG
 
-# The step between the strides of skips, and how the last upsampling layer is called after a stride.
+# Strides of the skips of each variant; the names of their scores, and of the upsampling before they are added.
 SKIPS = {32: (), 16: (16,), 8: (16, 8)}
 NAMES = {16: "score_pool4", 8: "score_pool3"}
 BEFORE = {16: "upscore2", 8: "upscore_pool4"}
@@ -45,7 +45,8 @@ class FCN(SegmentationNetwork):
     (3 channels, 21 classes, 500×500, fixed upsampling.)
 
     Staged training 32s → 16s → 8s: each starts from the checkpoint of the one before (init=checkpoint); the layers of
-    the same name are loaded, the scores of the new skip start at 0, so that it first does what the coarser one did.
+    the same name are loaded, the scores of the new skip start at 0, so that it begins with what the coarser one did,
+    but for the difference between interpolating in two steps and in one.
 
     Args:
         num_classes: K.
