@@ -31,3 +31,17 @@ def test_a_picture_is_normalised_alike_in_any_batch_and_layout():
     assert torch.equal(together, torch.cat([preprocessing.normalise(image[None]) for image in images]))
     turned = images.transpose(1, 2)  # not contiguous
     assert torch.equal(preprocessing.normalise(turned), together.transpose(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"input_size": 224}, (224, 224)),
+        ({"geometry": {"image_size": [28, 32]}}, (28, 32)),
+        ({"geometry": {"image_size": None, "max_short_side": 256}}, None),
+    ],
+)
+def test_it_knows_the_size_of_what_the_network_sees(options, shape):
+    preprocessing = Preprocessing(3, MEAN, STD, **options)
+    assert preprocessing.shape == shape
+    assert Preprocessing.from_dict(preprocessing.to_dict()).shape == shape

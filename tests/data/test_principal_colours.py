@@ -177,3 +177,13 @@ def test_preparing_keeps_them_and_workers_see_the_same(pictures):
     (found,) = (batch.images for batch in loader)
     assert torch.equal(found, expected)
     path.unlink()
+
+
+def test_a_training_is_the_same_whether_they_were_kept_or_not_and_with_workers(train, digits):
+    words = ["model=lenet5_modern", "augmentation=alexnet", "data.samples_per_class=10", "trainer.max_epochs=1"]
+    path = digits.folder.with_name(f".{digits.folder.name}.colours.json")
+    path.unlink(missing_ok=True)
+    first = train(*words, "resume=never", "test=false")
+    assert path.is_file()
+    assert train(*words, "resume=never", "test=false", "data.num_workers=1") == first
+    path.unlink()

@@ -124,3 +124,12 @@ def test_synonyms_are_shortened_where_that_is_clear():
         classes = [("tench", "Tinca tinca"), ("crane", "bird"), ("crane", "machine"), "dog"]  # noqa: RUF012
 
     assert _class_names(Dataset()) == ("tench", "crane, bird", "crane, machine", "dog")
+
+
+def test_classes_of_one_name_are_told_apart():
+    from striate.data.sources.torchvision import _class_names
+
+    class Dataset:
+        classes = (("crane",), ("maillot",), ("drake", "male duck"), ("crane",), ("maillot", "tank suit"))
+
+    assert _class_names(Dataset()) == ("crane", "maillot", "drake", "crane (2)", "maillot, tank suit")

@@ -1,12 +1,15 @@
-"""The picture of the family: labels that can be read."""
+"""The pictures of the family: labels that can be read."""
 
 import itertools
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 from striate.evaluation.family_figure import Point, draw_family
+from striate.evaluation.receptive_field_figure import draw_receptive_fields, growth
+from striate.models.arithmetic import count
 
 
 def crowd(number: int, seed: int) -> list[Point]:
@@ -49,3 +52,16 @@ def test_the_same_figures_give_the_same_bytes(tmp_path):
     for name in ("first", "second"):
         draw_family(crowd(8, 2), tmp_path / f"{name}.png")
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+def test_the_growth_of_receptive_fields(tmp_path):
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.MaxPool2d(2), nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(32, 2)
+    )
+    layers = count(network, (1, 14, 14)).layers
+    assert growth(layers) == ([1, 3, 4, 8], [2])
+    boxes = draw_receptive_fields({"one": layers, "two": layers[:3]}, tmp_path / "fields.png")
+    assert not boxes[0].overlaps(boxes[1])
+    assert (tmp_path / "fields.png").stat().st_size > 10_000
+    with pytest.raises(ValueError, match="expected 1 to 7 networks, got 0"):
+        draw_receptive_fields({}, tmp_path / "none.png")

@@ -56,6 +56,23 @@ def test_terminal():
     assert all(word in text for word in ("A & B", "a|b_1", "12,345", "sum"))
 
 
+def test_a_narrow_terminal_goes_without_what_can_be_spared():
+    columns = (Column("name", "name"), Column("size", "size", True, spare=1), Column("share", "share", True, spare=2))
+    sheet = Sheet("A", columns, [{"name": "a" * 10, "size": 1234567890, "share": "0.123456789"}])
+
+    def shown(width: int) -> str:
+        stream = io.StringIO()
+        Console(file=stream, width=width).print(sheet.rich(width))
+        return stream.getvalue()
+
+    assert "0.123456789" in shown(60)
+    assert "too narrow" not in shown(60)
+    assert "0.123456789" not in shown(40)
+    assert "too narrow for: share" in shown(40)
+    assert "1,234,567,890" in shown(40)
+    assert "1,234,567,890" not in shown(20)
+
+
 def test_between_marks():
     text = "before\n<!-- x -->\nold\n<!-- /x -->\nafter\n"
     assert replace_between(text, "x", "new\n") == "before\n<!-- x -->\nnew\n<!-- /x -->\nafter\n"

@@ -196,6 +196,26 @@ def test_adaptive_pooling_regular_irregular_and_none():
     assert fields(4, 1) == [(3, 3), (6, 6), (6, 6)]
 
 
+class Reordered(nn.Module):
+    """Channels shuffled or, on request, axes exchanged between two convolutions."""
+
+    def __init__(self, exchanged: bool):
+        super().__init__()
+        self.first, self.last, self.exchanged = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 1, 3), exchanged
+
+    def forward(self, x):
+        x = self.first(x)
+        if self.exchanged:
+            return self.last(x.transpose(2, 3))
+        shuffled = x.unflatten(1, (2, 2)).transpose(1, 2).flatten(1, 2)
+        return self.last(shuffled.permute(0, 1, 2, 3))
+
+
+def test_axes_that_change_places():
+    fields = [count(Reordered(exchanged), (1, 9, 9)).layers[-1].receptive_field for exchanged in (False, True)]
+    assert fields == [(5, 5), None]
+
+
 def test_what_the_rule_does_not_cover_is_unknown_from_there_on():
     network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ConvTranspose2d(1, 1, 2, 2), nn.Conv2d(1, 1, 3), nn.Flatten())
     first, *rest = count(network, (1, 9, 9)).layers

@@ -15,6 +15,7 @@ from striate.errors import ConfigurationError, StorageError
 from striate.pipelines import convert as pipeline
 from striate.pipelines import evaluate, predict
 from striate.storage import load_checkpoint
+from striate.tasks.loading import load_task
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "transfer"))
 from foreign_networks import ScriptResNet20
@@ -213,7 +214,6 @@ def test_a_file_that_does_not_fit_is_shown_and_refused(convert, old, tmp_path, c
 @pytest.mark.parametrize(
     ("words", "error", "says"),
     [
-        (["model=null"], ConfigurationError, "model is missing"),
         (["output=net.pth"], ConfigurationError, "is no .ckpt file"),
         (["classes=/nowhere.txt"], ConfigurationError, "no such file of names"),
         (["mean=[0.5,0.5,0.5]"], ConfigurationError, "go together"),
@@ -228,6 +228,32 @@ def test_mistakes_are_one_line(convert, old, tmp_path, words, error, says):
     with pytest.raises(error, match=says) as caught:
         convert("model=resnet20", f"input={tmp_path / 'resnet20.th'}", *words)
     assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_published_weights_bring_their_classes_and_view(convert, tmp_path, monkeypatch, capsys):
+    network = theirs(NAMES["torchvision-resnet50"]).eval()
+    randomise(network)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(network.state_dict(), tmp_path / "hub" / "checkpoints" / "resnet50-11ad3fa6.pth")
+    checkpoint = convert("model=resnet50", "input=torchvision")
+    assert "stride_in=3x3 (was 1x1)" in capsys.readouterr().out
+    task, record = load_task(checkpoint)
+    assert record["config"]["converted"]["source"].startswith("torchvision resnet50 IMAGENET1K_V2")
+    assert record["meta"]["classes"][:2] == ["tench", "goldfish"]
+    assert task.preprocessing.input_size == 224
+    assert task.preprocessing.crop_fraction == pytest.approx(224 / 232)
+    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        expected = network((pixels.permute(0, 3, 1, 2) / 255 - mean) / std)
+        assert (task.classify(pixels) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_a_network_must_be_named(convert):
+    with pytest.raises(ConfigurationError, match="model is missing") as caught:
+        convert("input=weights.pth")
+    assert "python src/describe.py weights.pth" in caught.value.do
 
 
 def test_wrong_names_of_classes(convert, old, tmp_path):

@@ -46,6 +46,27 @@ VARIANTS = {
         "scheduler=plateau",
         "callbacks.checkpointing.every_n_steps=2",
     ],
+    # gradients by hand, with the curvatures and the rates of LeNet-5's rule
+    "by hand": [
+        "model=mlp",
+        "task=backpropagation",
+        "optimizer=sdlm",
+        "optimizer.samples=30",
+        "scheduler=table",
+        "scheduler.lengths=[1,0.5,0.5,0.5]",
+        "data.batch_size=24",
+        "augmentation=digits",
+        "callbacks.checkpointing.every_n_steps=2",
+    ],
+    "old rules": [
+        "model=lenet5_modern",
+        "optimizer=alexnet",
+        "loss=map",
+        "callbacks=[default,filter_renormalisation]",
+        "data.batch_size=24",
+        "augmentation=digits",
+        "callbacks.checkpointing.every_n_steps=2",
+    ],
 }
 
 
@@ -63,7 +84,12 @@ def history(run_dir):
         ]
 
 
-@pytest.fixture(scope="module", params=list(VARIANTS))
+SLOW = {"old rules"}
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in VARIANTS]
+)
 def reference(request, places, digits, tmp_path_factory):
     """The overrides of a variant and the directory of its uninterrupted run."""
     folder = tmp_path_factory.mktemp("reference") / "run"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 
 from striate.configuration import compose
 from striate.errors import ConfigurationError, DataError
@@ -72,7 +73,7 @@ def test_every_entry_is_of_a_network_that_there_is_and_is_found_again():
         node = {**known[entry.model], **entry.options}
         name, found = recognised(node, entry.input)
         assert found is entry
-        assert name == " ".join([entry.model, *(f"{key}={value}" for key, value in entry.options.items())])
+        assert name == " ".join([entry.model, *(f"{key}={value}".lower() for key, value in entry.options.items())])
 
 
 def test_the_family_has_a_row_for_every_option_and_knows_its_paper(members):
@@ -97,6 +98,17 @@ def test_the_family_has_a_row_for_every_option_and_knows_its_paper(members):
     assert {member.kind for member in members} <= set(PAPERS)
 
 
+def test_published_errors_of_all_protocols(everything):
+    rows = family.published(everything).rows
+    table_8 = {row["network"]: row["top1"] for row in rows if "Howard et al. 2017, Table" in row["source"]}
+    assert (table_8["vgg16, 3×224×224"], table_8["googlenet, 3×224×224"]) == (28.5, 30.2)
+    assert table_8["mobilenet, 3×224×224"] == 29.4
+    vgg = [(row["top1"], row["top5"]) for row in rows if row["network"].startswith("vgg16, ")]
+    assert vgg == [(27.0, 8.8), (24.8, 7.5), (24.4, 7.2), (28.07, 9.33), (28.5, None)]
+    assert all(0 < error < 60 for row in rows for error in (row["top1"], row["top5"]) if error is not None)
+    assert all(row["data"] and row["protocol"] and row["source"] for row in rows)
+
+
 def test_the_readme_has_the_table_that_is_generated(members):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     if f"<!-- {family.MARKER} -->" not in text:
@@ -116,7 +128,9 @@ def test_the_family_is_written_and_put_into_a_page(members, everything, tmp_path
         "printed": sum(len(member.comparisons) for member in everything),
         "differing": len(DIFFERING),
     }
-    names = {"family.csv", "family.md", "family.tex", "family.png", "printed.csv", "printed.md", "printed.tex"}
+    tables_of = ("family", "printed", "published")
+    names = {f"{name}.{ending}" for name in tables_of for ending in ("csv", "md", "tex")}
+    names |= {"family.png", "receptive_fields.png"}
     assert {file.name for file in (tmp_path / "out").iterdir()} == names
     with (tmp_path / "out" / "family.csv").open() as file:
         assert {row["model"]: row["parameters"] for row in csv.DictReader(file)}["mobilenet"] == "4231976"
@@ -178,6 +192,7 @@ def test_a_prepared_set_decides(digits, places, capsys):
         (["~model", "input=[3,224,224]"], "input=… is for one network"),
         (["~model", "num_classes=10"], "num_classes=… is for one network"),
         (["model=lenet5", "input=[32,32]"], "input"),
+        (["model=lenet5", "input=[1,0,32]"], "input=[1, 0, 32] has a side below 1"),
         (["model=lenet5", "batch_size=0"], "batch_size"),
     ],
 )  # fmt: skip
@@ -203,13 +218,9 @@ def test_a_network_of_ones_own_that_names_no_pictures_is_asked_for_them():
 
 
 def test_all_is_an_option_of_this_command_alone():
-    def typed(script: str, *words: str) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(ROOT / "src" / script), *words]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, cwd=ROOT)
-
-    of_one = typed("summarize.py", "model=all", "input=[3,8,8]")
-    assert (of_one.returncode, of_one.stderr.splitlines()[0]) == (2, "input=… is for one network")
-    elsewhere = typed("train.py", "model=all")
-    assert elsewhere.returncode == 2
-    assert "model has no option all" in elsewhere.stderr
+    command = [sys.executable, str(ROOT / "src" / "summarize.py"), "model=all", "input=[3,8,8]"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, cwd=ROOT)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "input=… is for one network")
+    with pytest.raises(HydraException):
+        compose("train", ["model=all"])

@@ -144,11 +144,23 @@ def test_a_network_without_convolutional_form_is_refused_in_one_line():
     preprocessing = Preprocessing(1, (0.1,), (0.3,), {"image_size": [32, 32]})
     task = ClassificationTask(LeNet5(10, 1), preprocessing, 10, CrossEntropy(class_counts=[1] * 10)).eval()
     node = compose("evaluate", ["views=dense"], strict=False).views
-    with pytest.raises(ConfigurationError, match="LeNet5 has no convolutional form") as refusal:
+    with pytest.raises(
+        ConfigurationError, match="LeNet5 cannot be a convolution: LeNet5 has no convolutional form"
+    ) as refusal:
         look_as_configured(task, node, 64)
     assert "views=ten_crop" in str(refusal.value)
     assert task.multiview is None
     assert isinstance(task.network, LeNet5)
+
+
+def test_a_convolutional_form_that_says_something_else_is_refused(trained, monkeypatch):
+    task, _ = load_task(runs.resolve_checkpoint(str(trained), trained))
+    network = task.network
+    monkeypatch.setattr("striate.pipelines.viewing.fully_convolutional", lambda _: torch.nn.Conv2d(1, 10, 5))
+    node = compose("evaluate", ["views=multi_scale"], strict=False).views
+    with pytest.raises(ConfigurationError, match="says something else of pictures of 32×32 pixels"):
+        look_as_configured(task, node, 64)
+    assert task.network is network
 
 
 @pytest.mark.slow

@@ -3,19 +3,27 @@
 import warnings
 
 import torch
+from foreign_networks import ScriptResNet20
 from torch import Tensor, nn
 
 from striate.configuration import build
 from striate.transfer.foreign import translate
 from striate.transfer.initialization import TransferReport, load_weights
-from striate.transfer.pairs import PAIRS, Pair
+from striate.transfer.pairs import CIFAR_RESNET, LIBRARIES, PAIRS, Pair
 from striate.transfer.reading import WeightFile
 
-NAMES = {f"{pair.library}-{pair.name}": pair for pair in PAIRS}
+SCRIPT = f"{CIFAR_RESNET}-resnet20"
+NAMES = {
+    name: pair
+    for pair in PAIRS
+    if (name := f"{pair.library}-{pair.name}") == SCRIPT or pair.library in LIBRARIES  # other depths: the same mapping
+}
 
 
 def theirs(pair: Pair, num_classes: int = 1000) -> nn.Module:
     """The library's own network, with auxiliary heads where it has any."""
+    if pair.library == CIFAR_RESNET:
+        return ScriptResNet20(num_classes)
     if pair.library == "torchvision":
         import torchvision
 

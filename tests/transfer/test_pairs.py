@@ -4,13 +4,13 @@ import sys
 
 import pytest
 import torch
-from pairing import NAMES, carry_over, error, ours, randomise, silence_dropout, theirs
+from pairing import NAMES, SCRIPT, carry_over, error, ours, randomise, silence_dropout, theirs
 
 from striate.transfer.initialization import load_weights
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 # One of each family and library in the default suite, the least that shows it; all under slow.
-QUICK = ("torchvision-resnet18", "torchvision-resnet50", "torchvision-googlenet", "timm-mobilenetv1_100")
+QUICK = ("torchvision-googlenet", "timm-mobilenetv1_100", SCRIPT)
 
 
 def compare(name: str, side: int, dtype: torch.dtype, batch: int = 2) -> dict[str, float]:

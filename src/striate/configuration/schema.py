@@ -153,7 +153,7 @@ class Study:
 class Summarize:
     """`conf/summarize.yaml`"""
 
-    input: Annotated[list[Annotated[int, Ge(1)]], Len(3, 3)] | None
+    input: Annotated[list[int], Len(3, 3)] | None  # channels, height, width
     num_classes: Annotated[int, Ge(1)] | None
     batch_size: Annotated[int, Ge(1)]
     output_dir: str | None
@@ -197,15 +197,47 @@ class Describe:
     paths: Paths
 
 
+@dataclass
+class CheckGradients:
+    """`conf/check_gradients.yaml`"""
+
+    seed: Annotated[int, Ge(0)]
+    samples: Annotated[int, Ge(1)]
+    entries: Annotated[int, Ge(1)]
+    step: Annotated[float, Gt(0)]
+    tolerance: Annotated[float, Ge(0)]
+    tolerance_differences: Annotated[float, Ge(0)]
+    paths: Paths
+    data: Component
+    model: Component
+    loss: Component
+
+
+@dataclass
+class ShowSamples:
+    """`conf/show_samples.yaml`"""
+
+    seed: Annotated[int, Ge(0)]
+    first_epoch: Annotated[int, Ge(0)]
+    epochs: Annotated[int, Ge(1), Le(64)]
+    pictures: Annotated[int, Ge(1), Le(64)]
+    output: Annotated[str, MinLen(1)]
+    paths: Paths
+    data: Component
+    augmentation: Component
+
+
 SCHEMAS: dict[str, type] = {
     "train": Train,
     "prepare": Prepare,
     "evaluate": Evaluate,
     "predict": Predict,
+    "check_gradients": CheckGradients,
     "convert": Convert,
     "describe": Describe,
     "summarize": Summarize,
     "study": Study,
+    "show_samples": ShowSamples,
 }
 
 

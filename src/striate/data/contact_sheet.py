@@ -38,10 +38,10 @@ def draw_contact_sheet(folder: Path, meta: Meta) -> None:
     for row, label in enumerate(labels):
         top = MARGIN + HEAD + row * (TILE + GAP)
         counts = " · ".join(f"{split} {meta.counts[split][label]:,}" for split in meta.splits)
-        _write(draw, (MARGIN, top + TILE // 2 - 22), meta.classes[label], 18, INK, LABEL_WIDTH - 12)
-        _write(draw, (MARGIN, top + TILE // 2 + 4), counts, 12, FAINT, LABEL_WIDTH - 12)
+        write(draw, (MARGIN, top + TILE // 2 - 22), meta.classes[label], 18, INK, LABEL_WIDTH - 12)
+        write(draw, (MARGIN, top + TILE // 2 + 4), counts, 12, FAINT, LABEL_WIDTH - 12)
         for column, picture in enumerate(_samples(pack, label, columns)):
-            _paste(sheet, picture, (MARGIN + LABEL_WIDTH + column * (TILE + GAP), top))
+            paste(sheet, picture, (MARGIN + LABEL_WIDTH + column * (TILE + GAP), top))
     sheet.save(folder / "contact_sheet.png", optimize=False)
 
 
@@ -87,8 +87,8 @@ def _draw_head(draw: ImageDraw.ImageDraw, meta: Meta, some: str) -> None:
     size = f"{meta.image_size[1]} × {meta.image_size[0]}" if meta.image_size else "sizes of their own"
     counts = ", ".join(f"{meta.samples[split]:,} {split}" for split in meta.splits)
     facts = f"{some} · {counts} · {'grey' if meta.channels == 1 else 'RGB'}, {size} · data hash {meta.hash[:12]}"
-    _write(draw, (MARGIN, MARGIN - 6), meta.name, 30, INK, 580)
-    _write(draw, (MARGIN, MARGIN + 36), facts, 14, FAINT, 10_000)
+    write(draw, (MARGIN, MARGIN - 6), meta.name, 30, INK, 580)
+    write(draw, (MARGIN, MARGIN + 36), facts, 14, FAINT, 10_000)
 
 
 def _samples(pack: Pack, label: int, count: int) -> list[np.ndarray]:
@@ -98,17 +98,19 @@ def _samples(pack: Pack, label: int, count: int) -> list[np.ndarray]:
     return list(pack.read(chosen))
 
 
-def _paste(sheet: Image.Image, pixels: np.ndarray, corner: tuple[int, int]) -> None:
+def paste(sheet: Image.Image, pixels: np.ndarray, corner: tuple[int, int], tile: int = TILE) -> None:
+    """Draws a picture (H, W, C) uint8 into a square, as large as its aspect allows."""
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    scale = TILE / max(picture.size)
+    scale = tile / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     # Small pictures are shown as they are, pixel by pixel.
     method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
-    offset = ((TILE - size[0]) // 2, (TILE - size[1]) // 2)
+    offset = ((tile - size[0]) // 2, (tile - size[1]) // 2)
     sheet.paste(picture.resize(size, method), (corner[0] + offset[0], corner[1] + offset[1]))
 
 
-def _write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size: int, colour: Any, width: int) -> None:
+def write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size: int, colour: Any, width: int) -> None:
+    """Writes a line, cut off with an ellipsis where it is wider than `width` pixels."""
     font = _font(size)
     text = " ".join(text.split())
     if draw.textlength(text, font) > width:

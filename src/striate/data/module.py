@@ -26,6 +26,7 @@ from striate.errors import ConfigurationError, DataError, nearest
 from striate.messages import say, shown
 
 SPLITS = ("train", "val", "test")
+_TRIED = 8  # pictures on which an augmentation is tried before anything is made
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -220,9 +221,12 @@ class ImageDataModule(pl.LightningDataModule):
         if self.labels_pixels and self.classes is not None:
             mask_labels = np.full(256, IGNORE, np.uint8)
             mask_labels[: whole.num_classes] = new_label[:-1]  # -1, of classes that are not chosen, becomes 255
-        return BatchDataset(
+        dataset = BatchDataset(
             pack, rows, targets[rows], self.preprocessing, augmentation, self.seed, self.labels_pixels, mask_labels
         )
+        if augmentation is not None:
+            _try(dataset)
+        return dataset
 
     def _few(self, rows: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
         if self.labels_pixels:
@@ -335,3 +339,17 @@ class ImageDataModule(pl.LightningDataModule):
 def _kinds(sizes: np.ndarray) -> np.ndarray:
     """A number for each height and width (N, 2), ascending with them."""
     return np.unique(sizes, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _try(dataset: BatchDataset) -> None:
+    """Augments some pictures, so that an augmentation which does not fit them is refused now and not by a worker.
+
+    Raises:
+        ConfigurationError: it is for pictures of other channels, or leaves them at different sizes.
+    """
+    try:
+        dataset[0, np.linspace(0, len(dataset) - 1, min(_TRIED, len(dataset))).round().astype(np.int64)]
+    except ValueError as error:
+        raise ConfigurationError(
+            f"augmentation: {error}", do="choose another: python src/show_samples.py augmentation=… shows what it does"
+        ) from error

@@ -1,6 +1,6 @@
 """The layer table of a network, what papers print of it, and the table of the whole family."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -65,19 +65,19 @@ def mebibytes(size: int) -> str:
 
 LAYER_COLUMNS = (
     Column("layer", "layer"),
-    Column("type", "type"),
+    Column("type", "type", spare=2),
     Column("kernel", "kernel"),
     Column("stride", "stride", True),
-    Column("padding", "pad", True),
-    Column("dilation", "dil.", True),
-    Column("groups", "groups", True),
+    Column("padding", "pad", True, spare=1),
+    Column("dilation", "dil.", True, spare=5),
+    Column("groups", "groups", True, spare=4),
     Column("output", "output"),
     Column("receptive_field", "rec. field", True),
     Column("jump", "jump", True),
     Column("parameters", "parameters", True),
     Column("mult_adds", "mult-adds", True),
-    Column("activations", "activations", True),
-    Column("output_bytes", "batch, MiB", True, mebibytes),
+    Column("activations", "activations", True, spare=3),
+    Column("output_bytes", "batch, MiB", True, mebibytes, spare=6),
 )
 
 
@@ -132,7 +132,7 @@ PRINTED_COLUMNS = (
     Column("exact_shown", "exact", True),
     Column("verdict", "verdict"),
     Column("source", "where"),
-    Column("note", "note"),
+    Column("note", "note", spare=1),
 )
 
 
@@ -163,9 +163,29 @@ def printed_sheet(members: Sequence[Member]) -> Sheet:
     return Sheet("Figures that the papers print", (Column("network", "network"), *PRINTED_COLUMNS), rows)
 
 
+SCORE_COLUMNS = (
+    Column("network", "network"),
+    Column("top1", "top-1 error, %", True),
+    Column("top5", "top-5", True),
+    Column("data", "on"),
+    Column("protocol", "tested by"),
+    Column("source", "where"),
+)
+
+
+def score_sheet(entries: Mapping[str, Entry]) -> Sheet:
+    """Every published error, by the network's name; those of one protocol can be compared, others cannot."""
+    rows = [
+        {"network": name, **{column.key: getattr(score, column.key) for column in SCORE_COLUMNS[1:]}}
+        for name, entry in entries.items()
+        for score in entry.scores
+    ]
+    return Sheet("Published errors", SCORE_COLUMNS, rows)
+
+
 FAMILY_COLUMNS = (
     Column("model", "`model=`"),
-    Column("paper", "paper"),
+    Column("paper", "paper", spare=1),
     Column("input", "input"),
     Column("parameters", "parameters", True),
     Column("parameters_printed", "printed", True),
@@ -173,7 +193,7 @@ FAMILY_COLUMNS = (
     Column("mult_adds_printed", "printed", True),
     Column("top1", "top-1 error, %", True),
     Column("top5", "top-5", True),
-    Column("tested", "on"),
+    Column("tested", "on", spare=2),
 )
 
 

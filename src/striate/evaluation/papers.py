@@ -115,31 +115,49 @@ _VAL = "ILSVRC-2012 val"
 _TEN, _DENSE, _ONE = "10 crops", "dense, one scale (256)", "1 crop"
 
 
-def _vgg(model: str, parameters: str, top1: float, top5: float, *more: Figure, notes: tuple[str, ...] = ()) -> Entry:
+def _vgg(
+    model: str,
+    parameters: str,
+    top1: float,
+    top5: float,
+    *more: Figure,
+    notes: tuple[str, ...] = (),
+    scores: tuple[Score, ...] = (),
+) -> Entry:
     own = "Simonyan & Zisserman 2014"
     return Entry(
         model,
         (
             Figure("parameters", parameters, f"{own}, Table 2"),
             *more,
-            Figure("receptive_field", "404", _FCN, "fc6") if model == "vgg16" else Figure("side", "7", own, "pool5"),
+            Figure("receptive_field", "404", _FCN, "fc6")
+            if model == "vgg16"
+            else Figure("side", "7", f"{own}, sec. 3.2", "pool5"),
         ),
-        (Score(_VAL, _DENSE, f"{own}, Table 3", top1, top5),),
+        (Score(_VAL, _DENSE, f"{own}, Table 3", top1, top5), *scores),
         notes,
+    )
+
+
+def _vgg_many_views(top1: float, top5: float, with_crops1: float, with_crops5: float) -> tuple[Score, Score]:
+    own = "Simonyan & Zisserman 2014"
+    return (
+        Score(_VAL, "dense, three scales, trained with scale jitter", f"{own}, Table 4", top1, top5),
+        Score(_VAL, "dense and 150 crops, trained with scale jitter", f"{own}, Table 5", with_crops1, with_crops5),
     )
 
 
 def _googlenet_rows() -> tuple[Figure, ...]:
     """Table 1, row by row: name, weights in units of 1,024, millions of operations; and why a row differs."""
-    stem = "neither fits a dense 7×7 filter of 3 maps; a separable one (8 maps a channel, then 1×1) has both exactly"
-    slip = "disagrees with the filter counts of its own row"
+    stem = "no dense 7×7 filter of 3 maps; a separable one (8 maps a channel, then 1×1) would have 2,712 and 34.0 M"
+    slip, near = "disagrees with the filter counts of its own row", "off by one in the last digit"
     rows = (
         ("conv1", "2.7", "34", stem, stem),
         ("conv2", "112", "360", "", ""),
         ("inception3a", "159", "128", "", ""),
-        ("inception3b", "380", "304", slip, ""),
+        ("inception3b", "380", "304", near, ""),
         ("inception4a", "364", "73", slip, ""),
-        ("inception4b", "437", "88", slip, ""),
+        ("inception4b", "437", "88", near, ""),
         ("inception4c", "463", "100", slip, ""),
         ("inception4d", "580", "119", slip, ""),
         ("inception4e", "840", "170", slip, ""),
@@ -166,20 +184,23 @@ def _mobilenet(width: float, side: int, table: str, mult_adds: str, parameters: 
     return Entry("mobilenet", figures, scores, (), (3, side, side), options)
 
 
-def _residual(depth: int, mult_adds: str, top1: float, top5: float | None, protocol: str = _TEN) -> Entry:
-    table = "Table 2" if top5 is None else "Table 3"
-    score = Score(_VAL, protocol, f"{_HE}, {table}", top1, top5)
-    return Entry(f"resnet{depth}", (Figure("mult_adds", mult_adds, f"{_HE}, Table 1"),), (score,))
+def _residual(
+    depth: int, mult_adds: str, top1: float, top5: float | None, many: tuple[float, float] | None = None
+) -> Entry:
+    """Error of ten crops, and of whole pictures at several scales."""
+    protocol, table = (f"{_TEN}, option A", "Table 2") if top5 is None else (_TEN, "Table 3")
+    scores = (Score(_VAL, protocol, f"{_HE}, {table}", top1, top5),)
+    scales = (Score(_VAL, "dense, five scales (224 to 640)", f"{_HE}, Table 4", *many),) if many else ()
+    return Entry(f"resnet{depth}", (Figure("mult_adds", mult_adds, f"{_HE}, Table 1"),), scores + scales)
 
 
 def _cifar(depth: int, parameters: str, top1: float) -> Entry:
-    protocol, option = "best of 5 runs" if depth == 110 else "1 view", min(depth, 110)
+    protocol = "best of 5 runs" if depth == 110 else "1 view"
     return Entry(
-        f"resnet{option}",
+        f"resnet{depth}",
         (Figure("parameters", parameters, f"{_HE}, Table 6"),),
         (Score("CIFAR-10 test", protocol, f"{_HE}, Table 6", top1),),
         input=CIFAR,
-        options={} if option == depth else {"depth": depth},
     )
 
 
@@ -240,7 +261,11 @@ ENTRIES = (
             ),
             Figure("receptive_field", "355", _FCN, "fc6"),
         ),
-        (Score(_VAL, _TEN, f"{_ALEX}, Table 2", 40.7, 18.2),),
+        (
+            Score(_VAL, _TEN, f"{_ALEX}, Table 2", 40.7, 18.2),
+            Score("ILSVRC-2010 test", _TEN, f"{_ALEX}, Table 1", 37.5, 17.0),
+            Score(_VAL, "not stated", f"{_HOWARD}, Table 9", 42.8),
+        ),
         (
             "The paper prints an input of 224×224, for which (224 − 11)/4 + 1 is no whole number; 227×227 without "
             "padding and 224×224 with a padding of 2 both give its maps of 55×55 and the same counts.",
@@ -260,7 +285,7 @@ ENTRIES = (
                 "conv5": "13", "pool5": "6",
             }.items()
         ),
-        (Score(_VAL, _TEN, "Zeiler & Fergus 2013, Table 2", 38.4, 16.5),),
+        (Score(_VAL, "one network", "Zeiler & Fergus 2013, Table 2", 38.4, 16.5),),
         (
             "The maps of Fig. 3 need a padding of 1 in conv1 and windows over the border in pool1 and pool2, of which "
             "the paper says nothing.",
@@ -283,10 +308,16 @@ ENTRIES = (
             "pooling has none, and the total is 138,357,544.",
             "7.3 % is the test error of the seven networks submitted; one network (E, several scales) has 7.3 % too.",
         ),
+        scores=(
+            *_vgg_many_views(24.8, 7.5, 24.4, 7.2),
+            Score(_VAL, _TEN, f"{_HE}, Table 3", 28.07, 9.33),
+            Score(_VAL, "not stated", f"{_HOWARD}, Table 8", 28.5),
+        ),
     ),
     _vgg(
         "vgg19", "144 M", 27.3, 9.0,
         Figure("mult_adds", "19.6 G", f"{_HE}, Fig. 3", note="with the dense layers, unlike the 15.3 G for VGG-16"),
+        scores=_vgg_many_views(24.8, 7.5, 24.4, 7.1),
     ),
     Entry(
         "googlenet",
@@ -304,6 +335,8 @@ ENTRIES = (
         ),
         (
             Score(_VAL, _ONE, "Szegedy et al. 2014, Table 3", None, 10.07),
+            Score(_VAL, _TEN, "Szegedy et al. 2014, Table 3", None, 9.15),
+            Score(_VAL, "144 crops", "Szegedy et al. 2014, Table 3", None, 7.89),
             Score(_VAL, "not stated", f"{_HOWARD}, Table 8", 30.2),
         ),
         ("6.67 % is the error of seven networks on 144 crops each.", "It is GoogLeNet, after LeNet; not GoogleNet."),
@@ -318,11 +351,11 @@ ENTRIES = (
             "ways; deep plain networks are hard to optimise.",
         ),
     ),
-    _residual(18, "1.8 G", 27.88, None, f"{_TEN}, option A"),
-    _residual(34, "3.6 G", 24.52, 7.46),
-    _residual(50, "3.8 G", 22.85, 6.71),
-    _residual(101, "7.6 G", 21.75, 6.05),
-    _residual(152, "11.3 G", 21.43, 5.71),
+    _residual(18, "1.8 G", 27.88, None),
+    _residual(34, "3.6 G", 24.52, 7.46, (21.84, 5.71)),
+    _residual(50, "3.8 G", 22.85, 6.71, (20.74, 5.25)),
+    _residual(101, "7.6 G", 21.75, 6.05, (19.87, 4.60)),
+    _residual(152, "11.3 G", 21.43, 5.71, (19.38, 4.49)),
     _cifar(20, "0.27 M", 8.75),
     _cifar(32, "0.46 M", 7.51),
     _cifar(44, "0.66 M", 7.17),

@@ -58,6 +58,7 @@ def study_figure(content: Mapping[str, Any], rows: Sequence[Row], histories: His
             if panel.get("log_y"):
                 axes.set_yscale("log")
             if any(word in panel["y"] for word in _SHARES):
+                axes.set_ylim(max(axes.get_ylim()[0], 0 if not panel.get("log_y") else 1e-9), None)
                 axes.yaxis.set_major_formatter(FuncFormatter(_percent))
                 axes.yaxis.set_minor_formatter(NullFormatter() if not panel.get("log_y") else FuncFormatter(_percent))
 

@@ -81,7 +81,7 @@ def report(content: Mapping[str, Any], rows: Sequence[Row], facts: Mapping[str, 
     lines += ["", "![](figure.png)", "", *table(summary(content, rows)), ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     ended = [row for row in rows if row["status"] not in ("finished", "new", "running", "interrupted")]
-    lines += [f"- {row['cell']} {row['status']}: {row['reason']}" for row in ended]
+    lines += [f"- {row['cell']} {row['status']}: {str(row['reason']).partition(' (')[0]}" for row in ended]
     return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -30,12 +30,14 @@ class Column:
         title: for people.
         numeric: set to the right.
         show: a value as text; by default thousands get commas, None is empty.
+        spare: above 0 where a narrow terminal may go without it, the highest first.
     """
 
     key: str
     title: str
     numeric: bool = False
     show: Callable[[Any], str] | None = None
+    spare: int = 0
 
     def text(self, row: Row) -> str:
         value = row.get(self.key)
@@ -62,15 +64,31 @@ class Sheet:
     rows: Sequence[Row]
     total: Row | None = None
 
-    def rich(self) -> Table:
-        """For the terminal."""
-        table = Table(title=self.title, title_justify="left", title_style="bold", show_footer=self.total is not None)
-        for column in self.columns:
+    def rich(self, width: int | None = None) -> Table:
+        """For the terminal; where it is narrower than the table, without columns that can be spared, and saying so."""
+        columns, left_out = list(self.columns), []
+        while width is not None and self._width(columns) > width and any(column.spare for column in columns):
+            left_out.append(max(columns, key=lambda column: column.spare))
+            columns.remove(left_out[-1])
+        names = ", ".join(column.title for column in self.columns if column in left_out)
+        table = Table(
+            title=self.title, title_justify="left", title_style="bold", show_footer=self.total is not None,
+            caption=f"too narrow for: {names}" if names else None, caption_justify="left",
+        )  # fmt: skip
+        for column in columns:
             footer = column.text(self.total) if self.total is not None else ""
-            table.add_column(column.title, footer, justify="right" if column.numeric else "left", overflow="fold")
+            justify: Literal["left", "right"] = "right" if column.numeric else "left"
+            table.add_column(column.title, footer, justify=justify, overflow="fold", no_wrap=column.numeric)
         for row in self.rows:
-            table.add_row(*(column.text(row) for column in self.columns))
+            table.add_row(*(column.text(row) for column in columns))
         return table
+
+    def _width(self, columns: Sequence[Column]) -> int:
+        """Characters that a line needs on the terminal, long texts being folded."""
+        rows = [*self.rows, *([] if self.total is None else [self.total])]
+        longest = [max([len(column.title), *(len(column.text(row)) for row in rows)]) for column in columns]
+        needed = [size if column.numeric else min(size, 28) for column, size in zip(columns, longest, strict=True)]
+        return sum(needed) + 3 * len(columns) + 1
 
     def markdown(self) -> str:
         """A table of GitHub's Markdown, without its title."""

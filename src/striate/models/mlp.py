@@ -2,21 +2,11 @@
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from striate.models.network import FeatureInfo, Network, check_choice, check_count, initialise_he
+from striate.models.network import BatchNorm1d, FeatureInfo, Network, check_choice, check_count, initialise_he
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
-
-
-class BatchNorm1d(nn.BatchNorm1d):
-    """Batch normalisation that a batch of one survives: a single value has no variance, so the running ones serve."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and len(x) == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        return super().forward(x)
 
 
 class MLP(Network):

@@ -37,6 +37,12 @@ def check_count(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
 
 
+def check_eps(value: object) -> None:
+    """Raises ValueError when the ε of batch norm is not a number above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise ValueError(f"batch_norm_eps must be above 0; got {value!r}")
+
+
 def check_widths(widths: Sequence[int], stages: int) -> None:
     """Raises ValueError when `widths` is not one count of channels for each stage."""
     if len(widths) != stages:

@@ -138,6 +138,13 @@ class ReceptiveFields(TorchDispatchMode):
         if operation in ADAPTIVE:
             sizes = zip(units, output.shape[-axes:], strict=True)
             return tuple(span.adaptive(*size) for span, size in zip(spans, sizes, strict=True))
+        if operation in (aten.permute, aten.transpose):
+            order = list(range(source.ndim))
+            if operation is aten.permute:
+                order = [order[dimension] for dimension in args[1]]
+            else:
+                order[args[1]], order[args[2]] = order[args[2]], order[args[1]]
+            return spans if order[-axes:] == sorted(order)[-axes:] else ()
         if output.shape[-axes:] == units:
             return spans
         if "upsample" in str(operation) or "unpool" in str(operation):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from striate.models.network import BatchNorm2d, check_choice
+from striate.models.network import BatchNorm2d, check_choice, check_eps
 
 SHORTCUTS = ("A", "A-middle", "B", "C", "none")
 
@@ -29,10 +29,10 @@ class ZeroPadShortcut(nn.Module):
 class Projection(nn.Module):
     """Options B and C: 1×1 convolution and batch normalisation."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, batch_norm: bool):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, options: "BlockOptions"):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=not batch_norm)
-        self.bn = norm(out_channels, batch_norm)
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=not options.batch_norm)
+        self.bn = norm(out_channels, options)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.bn(self.conv(x))
@@ -48,16 +48,19 @@ class BlockOptions:
             basic block it is always the first.
         zero_init: the last scale starts at 0, so that the block starts as its shortcut.
         batch_norm: after each convolution; without it the convolutions have biases.
+        eps: of batch norm.
     """
 
     shortcut: str
     stride_in: str = "1x1"
     zero_init: bool = False
     batch_norm: bool = True
+    eps: float = 1e-5
 
     def __post_init__(self) -> None:
         check_choice("shortcut", self.shortcut, SHORTCUTS)
         check_choice("stride_in", self.stride_in, ("1x1", "3x3"))
+        check_eps(self.eps)
         if self.zero_init and not self.batch_norm:
             raise ValueError("zero_init_residual sets scales of batch norm: it needs batch_norm=True")
 
@@ -83,8 +86,8 @@ class Geometry:
         return self.stride != 1 or self.before != self.after
 
 
-def norm(channels: int, batch_norm: bool) -> nn.Module:
-    return BatchNorm2d(channels) if batch_norm else nn.Identity()
+def norm(channels: int, options: BlockOptions) -> nn.Module:
+    return BatchNorm2d(channels, options.eps) if options.batch_norm else nn.Identity()
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int, dilation: int, batch_norm: bool) -> nn.Conv2d:
@@ -96,7 +99,7 @@ def make_shortcut(options: BlockOptions, in_channels: int, out_channels: int, ge
         return None
     same = in_channels == out_channels and not geometry.changes_size
     if options.shortcut == "C" or (options.shortcut == "B" and not same):
-        return Projection(in_channels, out_channels, geometry.stride, options.batch_norm)
+        return Projection(in_channels, out_channels, geometry.stride, options)
     if out_channels < in_channels:
         raise ValueError(
             f"shortcut 'A' adds channels and cannot go from {in_channels} to {out_channels}: take 'B' or 'C'"
@@ -114,9 +117,9 @@ class BasicBlock(nn.Module):
         super().__init__()
         with_norm = options.batch_norm
         self.conv1 = conv3x3(in_channels, width, geometry.stride, geometry.before, with_norm)
-        self.bn1, self.relu1 = norm(width, with_norm), nn.ReLU(inplace=True)
+        self.bn1, self.relu1 = norm(width, options), nn.ReLU(inplace=True)
         self.conv2 = conv3x3(width, width, 1, geometry.after, with_norm)
-        self.bn2, self.relu2 = norm(width, with_norm), nn.ReLU(inplace=True)
+        self.bn2, self.relu2 = norm(width, options), nn.ReLU(inplace=True)
         self.shortcut = make_shortcut(options, in_channels, width, geometry)
         if options.zero_init:
             nn.init.zeros_(self.get_parameter("bn2.weight"))
@@ -137,11 +140,11 @@ class BottleneckBlock(nn.Module):
         with_norm, first = options.batch_norm, options.stride_in == "1x1"
         strides = (geometry.stride, 1) if first else (1, geometry.stride)
         self.conv1 = nn.Conv2d(in_channels, width, 1, strides[0], bias=not with_norm)
-        self.bn1, self.relu1 = norm(width, with_norm), nn.ReLU(inplace=True)
+        self.bn1, self.relu1 = norm(width, options), nn.ReLU(inplace=True)
         self.conv2 = conv3x3(width, width, strides[1], geometry.after if first else geometry.before, with_norm)
-        self.bn2, self.relu2 = norm(width, with_norm), nn.ReLU(inplace=True)
+        self.bn2, self.relu2 = norm(width, options), nn.ReLU(inplace=True)
         self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=not with_norm)
-        self.bn3, self.relu3 = norm(4 * width, with_norm), nn.ReLU(inplace=True)
+        self.bn3, self.relu3 = norm(4 * width, options), nn.ReLU(inplace=True)
         self.shortcut = make_shortcut(options, in_channels, 4 * width, geometry)
         if options.zero_init:
             nn.init.zeros_(self.get_parameter("bn3.weight"))

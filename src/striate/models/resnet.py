@@ -97,6 +97,7 @@ class ResNet(_ResidualNetwork):
             arXiv:1706.05587, sec. 3.1), not in the paper: every second or fourth unit of the larger maps is what it
             was, with the same weights.
         batch_norm: after each convolution, before its activation; without it the convolutions have biases.
+        batch_norm_eps: the paper gives none; 0.00001 is that of the authors' release, 0.001 is usual in Keras.
 
     Input: any size; sizes that 32 does not divide are rounded up at each stride.
 
@@ -120,14 +121,15 @@ class ResNet(_ResidualNetwork):
         zero_init_residual: bool = False,
         output_stride: int = 32,
         batch_norm: bool = True,
+        batch_norm_eps: float = 1e-5,
     ):
         super().__init__(num_classes, in_channels)
         check_choice("depth", depth, self.counts)
         check_choice("output_stride", output_stride, (32, 16, 8))
         check_widths(widths, 4)
-        options = BlockOptions(shortcut, stride_in, zero_init_residual, batch_norm)
+        options = BlockOptions(shortcut, stride_in, zero_init_residual, batch_norm, batch_norm_eps)
         self.conv1 = nn.Conv2d(in_channels, widths[0], 7, 2, padding=3, bias=not batch_norm)
-        self.bn1, self.relu1 = norm(widths[0], batch_norm), nn.ReLU(inplace=True)
+        self.bn1, self.relu1 = norm(widths[0], options), nn.ReLU(inplace=True)
         self.pool1 = nn.MaxPool2d(3, 2, padding=1)
         block = BasicBlock if depth < 50 else BottleneckBlock
         self._add_stages(block, self.counts[depth], widths, options, output_stride)
@@ -155,10 +157,11 @@ class CifarResNet(_ResidualNetwork):
         in_channels: channels of the picture.
         depth: 6n + 2; the paper has 20, 32, 44, 56, 110 and 1202.
         widths: channels of the three stages, conv1 having those of the first; the paper's by default.
-        shortcut: "A" (the paper's choice here), "A-middle" with zero channels on both sides (for weights of others), "B",
-            "C", or "none" for the plain network.
+        shortcut: "A" (the paper's choice here), "A-middle" with zero channels on both sides (for weights of others),
+            "B", "C", or "none" for the plain network.
         zero_init_residual: last batch norm of each block starts at scale 0 (Goyal et al. 2017), not in the paper.
         batch_norm: after each convolution, before its activation; without it the convolutions have biases.
+        batch_norm_eps: the paper gives none; 0.00001 is that of the authors' release, 0.001 is usual in Keras.
 
     Input: any size.
 
@@ -177,13 +180,14 @@ class CifarResNet(_ResidualNetwork):
         shortcut: str = "A",
         zero_init_residual: bool = False,
         batch_norm: bool = True,
+        batch_norm_eps: float = 1e-5,
     ):
         super().__init__(num_classes, in_channels)
-        options = BlockOptions(shortcut, zero_init=zero_init_residual, batch_norm=batch_norm)
+        options = BlockOptions(shortcut, "1x1", zero_init_residual, batch_norm, batch_norm_eps)
         check_widths(widths, 3)
         if not isinstance(depth, int) or depth < 8 or depth % 6 != 2:
             raise ValueError(f"depth must be 6n + 2: 8, 14, 20, 32, 44, 56, 110, 1202 …; got {depth!r}")
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=not batch_norm)
-        self.bn1, self.relu1 = norm(widths[0], batch_norm), nn.ReLU(inplace=True)
+        self.bn1, self.relu1 = norm(widths[0], options), nn.ReLU(inplace=True)
         self.pool1 = nn.Identity()
         self._add_stages(BasicBlock, (depth // 6,) * 3, widths, options)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from striate.models.dense_head import DenseHeadNetwork, local_response_norm
-from striate.models.network import BatchNorm2d, check_choice, check_widths
+from striate.models.network import BatchNorm2d, check_choice, check_eps, check_widths
 
 # Table 1 of the paper: kernel sizes of the convolutions, block by block.
 CONFIGURATIONS = {
@@ -74,6 +74,7 @@ class VGG(DenseHeadNetwork):
         configuration: "A", "A-LRN" (response normalisation after conv1_1), "B", "C", "D" or "E".
         batch_norm: after each convolution, before its activation; not in the paper. The biases stay, as in the weights
             of torchvision.
+        batch_norm_eps: of that; 0.001 is usual in Keras.
         widths: channels of the convolutions of the five blocks; the paper's by default.
         pooled_size: side of the map that fc6 reads; 1 for pictures of 32×32.
         hidden: units in fc6 and fc7.
@@ -96,6 +97,7 @@ class VGG(DenseHeadNetwork):
         *,
         configuration: str = "D",
         batch_norm: bool = False,
+        batch_norm_eps: float = 1e-5,
         widths: Sequence[int] = (64, 128, 256, 512, 512),
         pooled_size: int = 7,
         hidden: int = 4096,
@@ -106,13 +108,14 @@ class VGG(DenseHeadNetwork):
         super().__init__(num_classes, in_channels, initialisation=initialisation)
         check_choice("configuration", configuration, CONFIGURATIONS)
         check_widths(widths, 5)
+        check_eps(batch_norm_eps)
         self.smallest_side = 1 if ceil_mode else 32
         channels = in_channels
         for block, (width, kernels) in enumerate(zip(widths, CONFIGURATIONS[configuration], strict=True), start=1):
             modules: dict[str, nn.Module | None] = {}
             for index, kernel in enumerate(kernels, start=1):
                 modules[f"conv{block}_{index}"] = nn.Conv2d(channels, width, kernel, padding=kernel // 2)
-                modules[f"bn{block}_{index}"] = BatchNorm2d(width) if batch_norm else None
+                modules[f"bn{block}_{index}"] = BatchNorm2d(width, batch_norm_eps) if batch_norm else None
                 modules[f"act{block}_{index}"] = self._activation()
                 channels = width
             modules[f"norm{block}"] = local_response_norm() if block == 1 and configuration == "A-LRN" else None

@@ -14,7 +14,7 @@ from striate.errors import ConfigurationError
 from striate.messages import calm_libraries, say, shown
 from striate.pipelines.comparing import print_names, refuse_gaps
 from striate.pipelines.expecting import class_names, expectation, passport
-from striate.pipelines.starting import typed_keys
+from striate.pipelines.starting import measured, typed_keys
 from striate.storage import require_writable, save_checkpoint, sha256_of
 from striate.tasks.building import build_task, construct_network
 from striate.transfer.foreign import translate
@@ -55,7 +55,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         file = WeightFile(file.path, file.kind, kept, file.ordered, file.notes)
     found = match_file(config, file)
     print_names(found, canonical(file.tensors, config["layout"])[0], source)
-    for line in (*file.notes, found.line):
+    for line in (*file.notes, found.line, *(measured(library) if library else ())):
         if line:
             say(line)
     refuse_gaps(found, accept=config["accept_order"], unused=found.pair.unused if found.pair else ())

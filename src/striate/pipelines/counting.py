@@ -29,6 +29,13 @@ def options() -> dict[str, dict[str, Any]]:
     return {file.stem: plain(OmegaConf.load(file)) for file in sorted((FOLDER / "model").glob("*.yaml"))}
 
 
+def typed_option() -> str | None:
+    """The option of `model` on the command line; None where this is not a script."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().runtime.choices.get("model") if HydraConfig.initialized() else None
+
+
 def recognised(node: Mapping[str, Any], size: Shape | None) -> tuple[str, Entry | None]:
     """The option of `conf/model` that a node is, with its changes, and what papers print of it for this input.
 
@@ -44,8 +51,14 @@ def recognised(node: Mapping[str, Any], size: Shape | None) -> tuple[str, Entry 
         for name, own in known.items()
         if own["_target_"] == node["_target_"]
     }
-    name = min(changes, key=lambda option: len(changes[option]), default=str(node["_target_"]).rpartition(".")[2])
-    full = " ".join([name, *(f"{key}={value}" for key, value in changes.get(name, {}).items())])
+    usual = min(changes, key=lambda option: len(changes[option]), default=str(node["_target_"]).rpartition(".")[2])
+    typed = typed_option()
+    name = typed if typed in changes and len(changes[typed]) == len(changes[usual]) else usual
+    changed = [
+        f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in changes.get(name, {}).items()
+    ]
+    full = " ".join([name, *changed])
     for entry in ENTRIES:
         own = known.get(entry.model)
         if own and costs({**own, **entry.options}) == costs(node) and size in (None, entry.input):

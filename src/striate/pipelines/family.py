@@ -9,12 +9,15 @@ from striate.evaluation import network_tables as tables
 from striate.evaluation.family_figure import Point, draw_family
 from striate.evaluation.network_tables import Member
 from striate.evaluation.papers import ENTRIES, PAPERS
-from striate.evaluation.typesetting import replace_between, wide_console
+from striate.evaluation.receptive_field_figure import draw_receptive_fields
+from striate.evaluation.typesetting import Sheet, replace_between, wide_console
 from striate.messages import say, shown
 from striate.pipelines.counting import counted, options
 from striate.storage import atomic_file
 
 MARKER = "family"
+# Whose receptive fields are drawn: one of each way of getting deep.
+DEPTHS = ("alexnet", "vgg16", "googlenet", "resnet34", "resnet50", "mobilenet")
 
 
 def run(config: Mapping[str, Any]) -> dict[str, float]:
@@ -32,19 +35,23 @@ def run(config: Mapping[str, Any]) -> dict[str, float]:
             raise ConfigurationError(f"{key}=… is for one network", do=f"leave {key} out, or name the network")
     family = members()
     everything = with_figures(family)
-    overview, printed = tables.family_sheet(family), tables.printed_sheet(everything)
+    overview, printed, scores = tables.family_sheet(family), tables.printed_sheet(everything), published(everything)
     notes = [tables.VERDICTS, tables.RULE]
     console = wide_console()
-    for sheet in (overview, printed):
-        console.print(sheet.rich())
+    for sheet in (overview, printed, scores):
+        console.print(sheet.rich(console.width))
     for note in notes:
         console.print(note, markup=False, highlight=False)
     if config["output_dir"] is not None:
         folder = Path(config["output_dir"])
         files = overview.write(folder, "family", notes=notes)
-        files += printed.write(folder, "printed", notes=notes)
-        draw_family(points(family), folder / "family.png")
-        say("Written: " + ", ".join(shown(file) for file in (*files, folder / "family.png")))
+        files += printed.write(folder, "printed", notes=notes) + scores.write(folder, "published")
+        files += [folder / "family.png", folder / "receptive_fields.png"]
+        draw_family(points(family), files[-2])
+        drawn = {member.name: member.counts.layers for member in family if member.name in DEPTHS}
+        if drawn:
+            draw_receptive_fields(drawn, files[-1])
+        say("Written: " + ", ".join(shown(file) for file in files))
     if config["readme"] is not None:
         rewrite(Path(config["readme"]), overview.markdown())
     comparisons = [comparison for member in everything for comparison in member.comparisons]
@@ -70,13 +77,19 @@ def members() -> list[Member]:
 
 
 def with_figures(family: Sequence[Member]) -> list[Member]:
-    """Every network, variants included, of which papers print figures; those of the family are not counted again."""
+    """Every network, variants included, of which papers print something; those of the family are not counted again."""
     known, there = options(), {id(member.entry): member for member in family}
     return [
         there.get(id(entry)) or counted({**known[entry.model], **entry.options}, entry.input, None)[0]
         for entry in ENTRIES
-        if entry.figures and entry.model in known
+        if (entry.figures or entry.scores) and entry.model in known
     ]
+
+
+def published(networks: Sequence[Member]) -> Sheet:
+    """Every published error of these networks."""
+    named = {f"{member.name}, {tables.times(member.input)}": member.entry for member in networks}
+    return tables.score_sheet({name: entry for name, entry in named.items() if entry})
 
 
 def points(family: Sequence[Member]) -> list[Point]:

@@ -1,6 +1,7 @@
 """Which networks of the family a file of weights fits, by its names or by its shapes."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def guess(file: WeightFile) -> list[str]:
     for option in sorted((FOLDER / "model").glob("*.yaml")):
         node = yaml.safe_load(option.read_text(encoding="utf-8"))
         try:
-            if outline(lambda classes, channels, node=node: _build(node, classes, channels), tensors) is None:
+            if outline(partial(_build, node), tensors) is None:
                 continue
             fit = match(node, tensors, _build, ordered=file.ordered)
         except (StriateError, ValueError, TypeError):  # a name with another meaning, a network of other pictures

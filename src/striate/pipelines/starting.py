@@ -1,13 +1,14 @@
 """A run's first weights: the variant that they fit, where they lie, how pictures must be shown to them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from striate import runs
+from striate.configuration.schema import Init
 from striate.data.preprocessing import Preprocessing
 from striate.errors import ConfigurationError
 from striate.messages import say, shown
@@ -27,6 +28,8 @@ def settle(config: dict[str, Any]) -> None:
     Raises:
         ConfigurationError: weights that there are not, or of another arithmetic than asked for.
     """
+    if config["init"]["kind"] in ("file", *LIBRARIES):
+        config["init"] = asdict(Init(**config["init"]))  # with what conf/init leaves out for this kind
     init = config["init"]
     if init["kind"] == "file":
         init["mapping"] = read_mapping(init["mapping"], "init.mapping")
@@ -76,6 +79,7 @@ def first_weights(
     report = initialise(network, init, path, classes, foreign)
     if foreign is not None and foreign.expected is not None and init["preprocessing"] == "weights" and report:
         preprocessing = expecting(preprocessing, foreign.expected)
+        report.notes += measured(foreign.expected)
         report.notes.append(
             f"pictures are shown as these weights expect them: mean {_levels(preprocessing.mean)}, deviation "
             f"{_levels(preprocessing.std)} (init.preprocessing=data: the set's own)"
@@ -116,6 +120,17 @@ def expecting(preprocessing: Preprocessing, expected: Expected) -> Preprocessing
             do=f"init.preprocessing=data, or data.prepare.channels={len(expected.mean)}",
         )
     return replace(preprocessing, mean=expected.mean, std=expected.std)
+
+
+def measured(expected: Expected) -> list[str]:
+    """How the published figures of weights were measured, where a library says so."""
+    if expected.input_size is None or expected.crop_fraction is None:
+        return []
+    resized = "" if expected.interpolation == "bilinear" else f", {expected.interpolation} (here bilinear)"
+    return [
+        f"their published figures are for data.input_size={expected.input_size} "
+        f"data.crop_fraction={expected.crop_fraction:.4g}{resized}"
+    ]
 
 
 def _levels(values: Sequence[float]) -> str:

@@ -17,9 +17,10 @@ from striate.evaluation.study_figures import study_figure
 from striate.evaluation.study_report import judged, report, summary, table
 from striate.evaluation.tables import write_csv
 from striate.messages import calm_libraries, say, shown
-from striate.pipelines.study_cells import Cell, cells_of, prepared, quoted
+from striate.pipelines.study_cells import Cell, cells_of, prepared
 from striate.pipelines.study_file import load
 from striate.pipelines.study_ledger import COLUMNS, SETTLED, history_of, row_of, status
+from striate.pipelines.study_words import quoted
 from striate.pipelines.study_workers import Workers, worker_count
 from striate.storage import write_text
 
@@ -106,13 +107,14 @@ def conclude(
     histories = {cell.name: history_of(folder / "cells" / cell.name) for cell in cells}
     write_csv(folder / "results.csv", COLUMNS, rows)
     study_figure(content, rows, histories, folder / "figure.png")
-    overrides = f" overrides=[{','.join(config['overrides'])}]" if config["overrides"] else ""
+    listed = ",".join(f"'{word}'" for word in config["overrides"])
+    overrides = f' "overrides=[{listed}]"' if listed else ""
     seconds, first = sum(row["seconds"] for row in rows), cells[0].config
     machine = runs.environment()
     facts = {
         "command": f"`python src/study.py study={config['study']} size={config['size']}{overrides}`",
         "cells": f"{len(rows)}, {sum(row['status'] == 'finished' for row in rows)} of them finished",
-        "time": f"{seconds / 60:.0f} minutes of training in all, {len(machine['processor']) and machine['processor']}, "
+        "time": f"{seconds / 60:.0f} minutes of training in all, {machine['processor']}, "
         f"{machine['cores']} cores, torch {machine['packages']['torch']}, {first['trainer']['precision']}",
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -11,15 +11,12 @@ from typing import Any
 import torch
 
 from striate import runs
-from striate.configuration import compose, plain
-from striate.configuration.composition import FOLDER as CONF
-from striate.configuration.explaining import explain
-from striate.configuration.origin import Invocation
 from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError, nearest
 from striate.models.arithmetic import Counts, count
+from striate.pipelines.study_words import composed, filled, merged
 from striate.pipelines.train import build_datamodule
-from striate.tasks.building import build_network, require_picture_size
+from striate.tasks.building import construct_network, require_picture_size
 
 Point = dict[str, Any]  # x, and whatever else the words of a point need
 
@@ -91,43 +88,6 @@ def cells_of(content: Mapping[str, Any], size: str, seeds: int | None, more: Seq
     ]
 
 
-def filled(word: str, entries: Mapping[str, Any]) -> str:
-    for key, value in entries.items():
-        word = word.replace(f"{{{key}}}", str(value))
-    return word
-
-
-def quoted(value: object) -> str:
-    """A value as Hydra's grammar reads it back, whatever characters it has."""
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
-
-
-def merged(words: Sequence[str]) -> tuple[str, ...]:
-    """The words with only the last of those that set the same key: Hydra takes no key twice."""
-    last = {word.partition("=")[0].lstrip("+"): word for word in words}
-    return tuple(last.values())
-
-
-def composed(words: Sequence[str]) -> dict[str, Any]:
-    """The resolved configuration of a training, as plain data.
-
-    Raises:
-        ConfigurationError: as `train.py` would say it.
-    """
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-
-    state = GlobalHydra.instance()
-    outer, state.hydra = state.hydra, None  # of the command that this is called from
-    try:
-        return plain(compose("train", words))
-    except HydraException as error:
-        raise explain(error, Invocation("train", CONF, list(words))) or error from error
-    finally:
-        state.hydra = outer
-
-
 def prepared(cells: Sequence[Cell]) -> list[Cell]:
     """The cells with what their data decide; sets that are not prepared yet are prepared first, each once.
 
@@ -147,7 +107,7 @@ def prepared(cells: Sequence[Cell]) -> list[Cell]:
         if network not in counted:
             require_picture_size(cell.config["model"], datamodule.meta, datamodule.input_shape)
             with torch.device("meta"):
-                built = build_network(cell.config["model"], datamodule.meta, cell.seed)
+                built = construct_network(cell.config["model"], datamodule.meta, datamodule.input_shape[1:])
             counted[network] = count(built, datamodule.input_shape)
         counts = counted[network]
         known.append(

@@ -14,11 +14,13 @@ from pathlib import Path
 from striate import runs
 from striate.configuration import REPOSITORY
 from striate.pipelines.devices import gpu_count
-from striate.pipelines.study_cells import Cell, quoted
+from striate.pipelines.study_cells import Cell
 from striate.pipelines.study_ledger import discard_outdated, is_free, status
+from striate.pipelines.study_words import quoted
 
 _PATIENCE = 60.0  # seconds that stopped cells have for their last checkpoint
 _PR_SET_PDEATHSIG = 1
+_ADVICE = ("nearest valid choice:", "what to do:")  # lines of a message after the one that says what is wrong
 
 
 def worker_count(workers: int | str, cells: Sequence[Cell]) -> int:
@@ -81,7 +83,7 @@ class Workers:
         script = [sys.executable, str(REPOSITORY / "src" / "train.py")]
         words = [*cell.words, f"run_dir={quoted(run_dir)}", "trainer.enable_progress_bar=false"]
         environment = {key: value for key, value in os.environ.items() if key != "STRIATE_RUN"}
-        environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // self.count))
+        environment.setdefault("OMP_NUM_THREADS", "1")  # whatever the number of workers: the same bits
         gpus, devices = gpu_count(), cell.config["trainer"]["devices"]
         if gpus > 1 and isinstance(devices, int) and "CUDA_VISIBLE_DEVICES" not in environment:
             own = [(slot * devices + number) % gpus for number in range(devices)]
@@ -102,8 +104,12 @@ class Workers:
         folder = self.folder / "cells" / cell.name
         if code and status(folder) in ("new", "running"):
             log = (self.folder / "logs" / f"{cell.name}.txt").read_text(encoding="utf-8", errors="replace")
-            last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
-            reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}: {last.strip()[:200]}"
+            said = [line for line in log.splitlines() if line.strip() and not line.startswith(_ADVICE)]
+            reason = (
+                f"killed by signal {-code}"
+                if code < 0
+                else f"exit code {code}: {said[-1].strip()[:200] if said else 'it said nothing'}"
+            )
             folder.mkdir(parents=True, exist_ok=True)
             runs.Run(folder, facts=dict(runs.read(folder) or {})).record("failed", reason=reason)
 

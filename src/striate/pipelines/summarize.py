@@ -1,5 +1,6 @@
 """`python src/summarize.py`: what a network, or the whole family, costs, and what its paper says that it costs."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,12 @@ def run(cfg: DictConfig) -> dict[str, float]:
     entry = member.entry
     notes = [tables.RULE, tables.FIELD_RULE, tables.memory_note(memory, size), *(entry.notes if entry else ())]
     console = wide_console()
-    console.print(layers.rich())
-    if printed.rows:
-        console.print(printed.rich())
+    for sheet in (layers, printed) if printed.rows else (layers,):
+        console.print(sheet.rich(console.width))
     for note in notes:
         console.print(note, markup=False, highlight=False)
     if config["output_dir"] is not None:
-        folder, name = Path(config["output_dir"]), member.name.replace(" ", "_")
+        folder, name = Path(config["output_dir"]), re.sub(r"[^\w.=-]+", "_", member.name)
         files = layers.write(folder, name, notes=notes)
         if printed.rows:
             files += printed.write(folder, f"{name}_printed", notes=[tables.VERDICTS])
@@ -67,9 +67,12 @@ def asked(config: Mapping[str, Any]) -> tuple[Shape | None, int | None]:
     """Input and classes as given, or those of the prepared set; None for what is left to the paper.
 
     Raises:
+        ConfigurationError: a size below 1.
         DataError: the set is not prepared.
     """
     size, classes = config["input"], config["num_classes"]
+    if size and min(size) < 1:
+        raise ConfigurationError(f"input={size} has a side below 1", do="write input=[CHANNELS,HEIGHT,WIDTH]")
     if config["data"] is not None:
         datamodule: ImageDataModule = build(config["data"], "data", augmentation=None, seed=0)
         if not (datamodule.folder / "meta.json").is_file():

@@ -91,7 +91,7 @@ def _make_convolutional(task: ClassificationTask, views: Views, shape: tuple[int
         network = fully_convolutional(task.network).eval()  # type: ignore[arg-type]
         found = network(picture)
     except (TypeError, ValueError, RuntimeError) as error:
-        message = f"views={views.name}: {name} has no convolutional form: {' '.join(str(error).split())[:200]}"
+        message = f"views={views.name}: {name} cannot be a convolution: {' '.join(str(error).split())[:200]}"
         raise ConfigurationError(message, do=do) from error
     if not torch.allclose(found.mean(dim=(2, 3)), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
         raise ConfigurationError(

@@ -20,7 +20,7 @@ from striate.transfer.layouts import canonical
 from striate.transfer.libraries import Expected
 from striate.transfer.matching import recognised
 from striate.transfer.pairs import LIBRARIES, Pair
-from striate.transfer.proposal import propose
+from striate.transfer.proposal import COUNTER, propose
 from striate.transfer.reading import WeightFile, read_weights
 from striate.transfer.renaming import ORDER
 
@@ -132,10 +132,9 @@ def _load_foreign(
     )  # fmt: skip
     notes += said_of_names
     head = weights.get(f"{network.classifier_name}.weight")
-    same, said = _same_head(init["head"], None if head is None else len(head), classes, foreign.expected)
-    optional = [] if pair is None else list(pair.unused)
-    if not any(name.endswith("num_batches_tracked") for name in weights):
-        optional.append("*.num_batches_tracked")  # files from before 2018, and of other frameworks
+    same, said = same_head(init["head"], None if head is None else len(head), classes, foreign.expected)
+    # Counters have no effect; files from before 2018, and of other frameworks, have none.
+    optional = [f"*{COUNTER}", *([] if pair is None else pair.unused)]
     report = load_weights(
         network, weights, init["exclude"], source=foreign.source, new_head=not same, optional=optional,
         do=f"see both sides: python src/convert.py model=… input={shown(path)}; then init.mapping=FILE, or leave out: ",
@@ -170,7 +169,7 @@ def _names(
     return None, None, []
 
 
-def _same_head(wanted: str, outputs: int | None, classes: Sequence[str], expected: Expected | None) -> tuple[bool, str]:
+def same_head(wanted: str, outputs: int | None, classes: Sequence[str], expected: Expected | None) -> tuple[bool, str]:
     """Whether the classifier of the file is kept, and a line that says why not, or why all the same."""
     known = None if expected is None else expected.classes
     if wanted == "new" or outputs is None:

@@ -1,11 +1,14 @@
 """Pretrained weights of torchvision and timm: which there are, where the libraries keep them, what they expect."""
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from striate.errors import ConfigurationError, StorageError, nearest
+from striate.messages import say
 from striate.transfer.pairs import Pair
 
 
@@ -139,6 +142,11 @@ def _fetch_timm(wanted: Published) -> Path:
     # As timm.models.load_state_dict_from_hf looks for them, which gives the tensors and not the file.
     names = ("model.safetensors", settings.hf_hub_filename or "pytorch_model.bin")
     for name in names:
+        with suppress(LocalEntryNotFoundError):
+            return Path(hf_hub_download(settings.hf_hub_id, name, local_files_only=True))
+    say(f"Downloading {settings.hf_hub_id}")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # of each retry it warns twice
+    for name in names:
         try:
             return Path(hf_hub_download(settings.hf_hub_id, name))
         except Exception as error:
@@ -151,5 +159,5 @@ def _fetch_timm(wanted: Published) -> Path:
 
 
 def _unreachable(wanted: Published, error: Exception, do: str) -> StorageError:
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    reason = " ".join(str(error).split()).partition(". ")[0][:160] or type(error).__name__
     return StorageError(f"the weights {wanted} are not in the cache and cannot be downloaded: {reason}", do=do)

@@ -39,6 +39,7 @@ class Pair:
     levels: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
+_EPS = {"batch_norm_eps": (1e-5,)}  # PyTorch's
 _RESNET = {
     "layer{s}.{b}.downsample.0.*": "conv{s+1}_x.conv{s+1}_{b+1}.shortcut.conv.*",
     "layer{s}.{b}.downsample.1.*": "conv{s+1}_x.conv{s+1}_{b+1}.shortcut.bn.*",
@@ -103,17 +104,17 @@ def _pairs() -> list[Pair]:
         for depth in (18, 34, 50, 101, 152):
             stride = {"stride_in": "3x3"} if depth >= 50 else {}
             pairs.append(Pair(library, f"resnet{depth}", "striate.models.resnet.ResNet", {"depth": depth},
-                              {"shortcut": "B", **stride}, _RESNET))  # fmt: skip
+                              {"shortcut": "B", **stride}, _RESNET, _EPS))  # fmt: skip
         for configuration, (layers, blocks) in _VGG.items():
             for batch_norm in (False, True):
-                heads = _VGG_HEADS["torchvision"] | _VGG_HEADS[library]
+                names = _vgg_features(blocks, batch_norm) | _VGG_HEADS["torchvision"] | _VGG_HEADS[library]
                 when = {"configuration": configuration, "batch_norm": batch_norm}
                 pairs.append(Pair(library, f"vgg{layers}{'_bn' if batch_norm else ''}", "striate.models.vgg.VGG", when,
-                                  {}, _vgg_features(blocks, batch_norm) | heads, {"ceil_mode": (False,)}))  # fmt: skip
+                                  {}, names, {"ceil_mode": (False,), **_EPS}))  # fmt: skip
     for depth in (20, 32, 44, 56, 110, 1202):
         names = _RESNET | {"linear.*": "fc.*"}
         pairs.append(Pair(CIFAR_RESNET, f"resnet{depth}", "striate.models.resnet.CifarResNet", {"depth": depth},
-                          {"shortcut": "A-middle"}, names))  # fmt: skip
+                          {"shortcut": "A-middle"}, names, _EPS))  # fmt: skip
     for name, width in (("mobilenetv1_100", 1.0), ("mobilenetv1_125", 1.25)):
         pairs.append(Pair("timm", name, "striate.models.mobilenet.MobileNet", {"width_multiplier": width},
                           {"activation": "relu6", "batch_norm_eps": 1e-5}, _mobilenet()))  # fmt: skip

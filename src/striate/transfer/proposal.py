@@ -1,7 +1,7 @@
 """Which tensor of a file is which of ours, proposed from order and shape alone."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -55,6 +55,8 @@ def propose(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], *, ordered:
         there = [layer for layer in other if layer.signature == signature]
         for one, two in zip(here, there, strict=False):
             mapping |= {two.names[kind]: name for kind, name in one.names.items()}
+            if (counter := f"{two.prefix}.{COUNTER}") in theirs:
+                mapping[counter] = f"{one.prefix}.{COUNTER}"
             if not in_step and max(len(here), len(there)) > 1:
                 ambiguous += one.names.values()
     reached = set(mapping.values())
@@ -68,6 +70,7 @@ def propose(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], *, ordered:
 
 @dataclass(frozen=True)
 class _Layer:
+    prefix: str
     names: dict[str, str]  # kind → name
     signature: tuple[tuple[str, Shape], ...]
 
@@ -78,8 +81,8 @@ def _layers(tensors: Mapping[str, Tensor]) -> list[_Layer]:
         prefix, _, kind = name.rpartition(".")
         layers.setdefault(prefix if kind in KINDS else name, {})[kind] = name
     return [
-        _Layer(names, tuple(sorted((kind, _flat(shapes[name])) for kind, name in names.items())))
-        for names in layers.values()
+        _Layer(prefix, names, tuple(sorted((kind, _flat(shapes[name])) for kind, name in names.items())))
+        for prefix, names in layers.items()
     ]
 
 
@@ -101,12 +104,28 @@ def outline(
     Returns:
         The network, its number of classes and of channels; None where the layers differ for all.
     """
-    layers = _layers(theirs)
-    wanted = Counter(layer.signature for layer in layers)
-    outputs = [shape[0] for layer in reversed(layers) for kind, shape in layer.signature if kind in ("weight", "bias")]
-    for classes in dict.fromkeys(outputs) if num_classes is None else (num_classes,):
-        for channels in (3, 1):
-            network = build(classes, channels)
-            if Counter(layer.signature for layer in _layers(network.state_dict())) == wanted:
-                return network, classes, channels
+    wanted = _signatures(_layers(theirs))
+    for channels in (3, 1):
+        probe = build(num_classes or 2, channels)
+        heads = {str(probe.classifier_name), *getattr(probe, "auxiliary_classifiers", ())}
+        layers = _layers(probe.state_dict())
+        middle = _signatures(layer for layer in layers if layer.prefix not in heads)
+        inputs = next((_inputs(layer) for layer in layers if layer.prefix in heads), None)
+        if middle - wanted or sum(wanted.values()) != len(layers):
+            continue
+        # What is left of the file are its classifiers: they see as many units as ours, and say how many classes.
+        rest = list((wanted - middle).elements())
+        classes = {shape[0] for signature in rest for _, shape in signature if shape[1:] == (inputs,)}
+        if len(classes) == 1:
+            network = build(found := classes.pop(), channels)
+            if _signatures(_layers(network.state_dict())) == wanted:
+                return network, found, channels
     return None
+
+
+def _signatures(layers: Iterable[_Layer]) -> Counter:
+    return Counter(layer.signature for layer in layers)
+
+
+def _inputs(layer: _Layer) -> int | None:
+    return next((shape[1] for kind, shape in layer.signature if kind == "weight" and len(shape) > 1), None)

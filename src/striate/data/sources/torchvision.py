@@ -170,7 +170,10 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
     # ImageNet's classes are tuples of synonyms, of which the first is the usual one; some of these come twice.
     first = [name if isinstance(name, str) else str(name[0]) for name in names]
     whole = [name if isinstance(name, str) else ", ".join(name) for name in names]
-    return tuple(one if first.count(one) == 1 else all_names for one, all_names in zip(first, whole, strict=True))
+    chosen = [one if first.count(one) == 1 else all_names for one, all_names in zip(first, whole, strict=True)]
+    # Two of them, a bird and a machine, are called crane and nothing else.
+    numbers = [chosen[:place].count(name) + 1 for place, name in enumerate(chosen)]
+    return tuple(f"{name} ({number})" if number > 1 else name for name, number in zip(chosen, numbers, strict=True))
 
 
 def _pixels(image: Any) -> Content:

@@ -1,0 +1,155 @@
+"""Recipes and experiments: each opens with what one types and expects, composes, and builds all that it names.
+
+Networks are built without memory (the meta device) for the classes and sizes of the data, the optimizer takes a step on
+them, and the rate is followed through the training where the paper prints it.
+"""
+
+from functools import cache
+
+import pytest
+import torch
+
+from striate.configuration import FOLDER, build, compose, plain
+from striate.data.meta import Meta
+from striate.data.preprocessing import Preprocessing
+from striate.pipelines.plan import fake_step
+from striate.pipelines.train import build_datamodule
+from striate.tasks.building import build_task, construct_network
+
+EXPERIMENTS = sorted(path.stem for path in (FOLDER / "experiment").glob("*.yaml") if path.stem != "none")
+RECIPES = sorted(path.stem for path in (FOLDER / "recipe").glob("*.yaml"))
+MODELS = {path.stem for path in (FOLDER / "model").glob("*.yaml")}
+# Classes, channels, side of an array pack's pictures (None: encoded), training pictures.
+SETS = {
+    "digits": (10, 1, 32, 1169),
+    "mnist": (10, 1, 28, 54_000),
+    "fashion_mnist": (10, 1, 28, 54_000),
+    "cifar10": (10, 3, 32, 45_000),
+    "clothing": (10, 3, None, 3068),
+    "imagenet": (1000, 3, None, 1_268_356),
+}
+# What has a paper's protocol, and a modern one beside it.
+PAPERS = (
+    *("mlp_mnist", "lenet5_mnist", "resnet20_cifar10", "resnet56_cifar10", "resnet110_cifar10"),
+    *("alexnet_imagenet", "zfnet_imagenet", "vgg16_imagenet", "googlenet_imagenet", "mobilenet_imagenet"),
+    *("resnet18_imagenet", "resnet34_imagenet", "resnet50_imagenet"),
+)
+
+
+def meta_of(name: str) -> Meta:
+    classes, channels, side, samples = SETS[name.rpartition("_")[0] if name.rpartition("_")[2].isdigit() else name]
+    share = tuple([samples // classes] * classes)
+    return Meta.create(
+        name=name,
+        kind="classification",
+        pack="encoded" if side is None else "array",
+        classes=tuple(map(str, range(classes))),
+        channels=channels,
+        image_size=None if side is None else (side, side),
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        counts=dict.fromkeys(("train", "val", "test"), share),
+        geometry={},
+        files={},
+    )
+
+
+@cache
+def composed(*words: str) -> dict:
+    return plain(compose("train", words))
+
+
+def assembled(config: dict) -> tuple:
+    """Task, network and shape of the input, built for data that need not be there."""
+    datamodule = build_datamodule(config)
+    meta = meta_of(datamodule.name)
+    if config["data"]["classes"] is not None:
+        meta = meta.subset([str(number) for number in config["data"]["classes"]])
+    preprocessing = Preprocessing.of(meta, config["data"]["input_size"], config["data"]["crop_fraction"])
+    side = preprocessing.input_size or meta.image_size[0]
+    with torch.device("meta"):
+        network = construct_network(config["model"], meta, (side, side))
+    return build_task(config, network, meta, preprocessing), network, (meta.channels, side, side)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_builds_all_that_it_names(name):
+    config = composed(f"experiment={name}")
+    task, network, shape = assembled(config)
+    fake_step(task, network, shape, 2)
+    optimizer = task.optimizer_factory([torch.nn.Parameter(torch.zeros(2))])
+    steps = sum(meta_of(config["data"]["name"]).counts["train"]) // config["data"]["batch_size"]
+    epochs = config["trainer"]["max_epochs"]
+    if task.scheduler_factory is not None:
+        schedule = task.scheduler_factory(
+            optimizer, total_steps=steps * epochs, steps_per_epoch=steps, max_epochs=epochs
+        )
+        assert schedule["scheduler"] is not None
+    names = {key for key, node in config["callbacks"].items() if node and build(node, f"callbacks.{key}") is not None}
+    assert {"checkpointing", "history", "divergence"} <= names
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_opens_with_command_and_scores(name):
+    lines = (FOLDER / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# @package _global_"
+    assert lines[1].startswith(f"# python src/train.py experiment={name}")
+    head = " ".join(line[2:] for line in lines if line.startswith("#"))
+    assert "xpected" in head
+    if name in PAPERS or name.endswith("_modern"):
+        assert "score" in head
+        assert "Time:" in head
+    if name in PAPERS:
+        assert "Differs from the" in head
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_paper_has_a_modern_recipe_beside_it(name):
+    assert name in EXPERIMENTS
+    assert f"{name}_modern" in EXPERIMENTS
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_found_by_network_and_data(name):
+    model = max((model for model in MODELS if name.startswith(f"{model}_")), key=len)
+    data = name.removeprefix(f"{model}_")
+    with_recipe, without = (composed(f"model={model}", f"data={data}", *more) for more in ((), ("recipe=none",)))
+    assert with_recipe != without
+
+
+def rates(name: str, steps_per_epoch: int, at: list[int]) -> list[float]:
+    config = composed(f"experiment={name}")
+    task, *_ = assembled(config)
+    optimizer = task.optimizer_factory([torch.nn.Parameter(torch.zeros(2))])
+    epochs = config["trainer"]["max_epochs"]
+    scheduler = task.scheduler_factory(
+        optimizer, total_steps=steps_per_epoch * epochs, steps_per_epoch=steps_per_epoch, max_epochs=epochs
+    )["scheduler"]
+    factor = scheduler.lr_lambdas[0]
+    return [config["optimizer"]["lr"] * factor(step) for step in at]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps_per_epoch", "at", "expected"),
+    [
+        ("resnet20_cifar10", 351, [0, 31_999, 32_000, 47_999, 48_000], [0.1, 0.1, 0.01, 0.01, 0.001]),
+        ("resnet110_cifar10", 351, [0, 399, 400, 31_999, 32_000, 48_000], [0.01, 0.01, 0.1, 0.1, 0.01, 0.001]),
+        ("googlenet_imagenet", 10, [0, 79, 80, 160], [0.01, 0.01, 0.0096, 0.009216]),
+        ("mobilenet_imagenet", 10, [0, 24, 25, 50], [0.045, 0.045, 0.0423, 0.039762]),
+        ("lenet5_mnist", 10, [0, 19, 20, 50, 80, 120], [5e-4, 5e-4, 2e-4, 1e-4, 5e-5, 1e-5]),
+    ],
+)
+def test_the_rates_are_those_of_the_paper(name, steps_per_epoch, at, expected):
+    assert rates(name, steps_per_epoch, at) == pytest.approx(expected)
+
+
+def test_alexnet_is_the_papers():
+    config = composed("experiment=alexnet_imagenet", "trainer.devices=2")
+    assert config["optimizer"] == {
+        "_target_": "striate.optim.momentum.VelocitySGD", "_partial_": True, "lr": 0.01, "momentum": 0.9,
+        "weight_decay": 0.0005,
+    }  # fmt: skip
+    assert (config["data"]["batch_size"], config["trainer"]["devices"]) == (128, 2)
+    _, network, shape = assembled(config)
+    assert shape == (3, 227, 227)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 60_965_224

@@ -1,0 +1,87 @@
+"""The variant of a network that a library's weights fit: chosen where it was left open, refused where it was not."""
+
+import pytest
+import yaml
+
+from striate.configuration import FOLDER
+from striate.errors import ConfigurationError
+from striate.transfer.pairs import PAIRS
+from striate.transfer.variant import choose
+
+
+def node(option, **changes):
+    return yaml.safe_load((FOLDER / "model" / f"{option}.yaml").read_text()) | changes
+
+
+@pytest.mark.parametrize(
+    ("option", "library", "name", "changed"),
+    [
+        ("resnet18", "torchvision", "resnet18", {}),
+        ("resnet50", "torchvision", "resnet50", {"stride_in": "3x3"}),
+        ("resnet152", "timm", "resnet152", {"stride_in": "3x3"}),
+        ("alexnet", "torchvision", "alexnet", {"towers": 1}),
+        ("alexnet_one_tower", "torchvision", "alexnet", {}),
+        ("vgg16", "torchvision", "vgg16", {}),
+        ("vgg11_bn", "timm", "vgg11_bn", {}),
+        ("googlenet", "torchvision", "googlenet", {"form": "torchvision", "batch_norm": True}),
+        ("mobilenet", "timm", "mobilenetv1_100", {"activation": "relu6", "batch_norm_eps": 1e-5}),
+    ],
+)
+def test_what_is_left_open_is_chosen_and_said(option, library, name, changed):
+    before = node(option)
+    chosen, pair, line = choose(before, library)
+    assert pair.name == name
+    assert {key: value for key, value in chosen.items() if before.get(key) != value} == changed
+    assert all(f"{key}={value}" in line for key, value in changed.items())
+    assert bool(line) == bool(changed)
+    assert choose(chosen, library)[::2] == (chosen, ""), "what was chosen stays"
+
+
+@pytest.mark.parametrize(
+    ("option", "changes", "asked", "nearest"),
+    [
+        ("resnet50", {"shortcut": "A"}, (), "model.shortcut=B"),
+        ("plain18", {}, (), "model.shortcut=B"),
+        ("resnet50", {}, ("model.stride_in",), "model.stride_in=3x3"),
+        ("alexnet", {"lrn": True}, (), "model.lrn=False"),
+        ("alexnet", {"conv1_padding": 0}, (), "model.conv1_padding=2"),
+        ("vgg16", {"ceil_mode": True}, (), "model.ceil_mode=False"),
+        ("resnet18", {"batch_norm_eps": 1e-3}, (), "model.batch_norm_eps=1e-05"),
+    ],
+)
+def test_what_was_asked_for_and_does_not_fit_is_refused(option, changes, asked, nearest):
+    with pytest.raises(ConfigurationError, match="does not go with the weights") as caught:
+        choose(node(option, **changes), "torchvision", asked)
+    assert caught.value.nearest == nearest
+
+
+@pytest.mark.parametrize(
+    ("option", "library", "says", "nearest"),
+    [
+        ("lenet5", "torchvision", "has no weights that fit LeNet5", None),
+        ("mobilenet", "torchvision", "has no weights that fit MobileNet", "init=timm"),
+        ("alexnet", "timm", "has no weights that fit AlexNet", "init=torchvision"),
+        ("vgg16_c", "torchvision", "VGG with batch_norm=False, configuration=C", None),
+        ("resnet20", "torchvision", "has no weights that fit CifarResNet", None),
+    ],
+)
+def test_networks_that_a_library_has_not(option, library, says, nearest):
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        choose(node(option), library)
+    assert nearest is None or caught.value.nearest == nearest
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_options_that_the_weights_leave_open_are_free():
+    changes = {"dropout": 0.1, "initialisation": "he"}
+    assert choose(node("vgg16", **changes), "torchvision")[0] == node("vgg16", **changes)
+
+
+def test_every_pair_says_which_options_it_needs_of_a_class_that_has_them():
+    import inspect
+
+    from striate.configuration.targets import locate
+
+    for pair in PAIRS:
+        options = inspect.signature(locate(pair.target, ())).parameters
+        assert set(pair.when) | set(pair.requires) | set(pair.fixed) <= set(options), pair.name
