@@ -78,9 +78,9 @@ def _draw_legend(draw: ImageDraw.ImageDraw, meta: Meta, width: int) -> None:
     for label, (name, colour) in enumerate(zip(meta.classes, meta.labelling["colours"], strict=True)):
         left, top = MARGIN + label // rows * each, MARGIN + HEAD - 12 + label % rows * LEGEND_ROW
         draw.rectangle((left, top, left + 14, top + 14), fill=tuple(colour), outline=FAINT)
-        _write(draw, (left + 22, top - 2), name, 14, INK, each - 172)
+        write(draw, (left + 22, top - 2), name, 14, INK, each - 172)
         share, pictures = pixels[label] / max(1, sum(pixels)), meta.counts["train"][label]
-        _write(draw, (left + each - 145, top), f"{share:.2%} · {pictures:,} pictures", 12, FAINT, 140)
+        write(draw, (left + each - 145, top), f"{share:.2%} · {pictures:,} pictures", 12, FAINT, 140)
 
 
 def _draw_head(draw: ImageDraw.ImageDraw, meta: Meta, some: str) -> None:
