@@ -36,7 +36,8 @@ def source(root, **options):
 
 def found(root, **options):
     """(name, mask, split) of all pairs."""
-    return [(entry.name, entry.mask, entry.split) for entry in source(root, **options).scan().entries]
+    inventory = source(root, **options).scan()
+    return [(entry.name, mask, entry.split) for entry, mask in zip(inventory.entries, inventory.masks, strict=True)]
 
 
 def bytes_of(content):

@@ -1,6 +1,5 @@
 """The steps from a source to the files of a prepared set."""
 
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -116,7 +115,9 @@ def _collect(
     with bar, closing(chunks):
         for chunk in chunks:
             digests += chunk.content_digests
-            notes += (_note(entries[first + place], False, reason) for place, reason in chunk.refused)
+            for place, reason in chunk.refused:
+                mask = inventory.masks[first + place] if inventory.masks else ""
+                notes.append(_note(entries[first + place], False, reason, mask))
             for place, format_name in zip(chunk.kept, chunk.formats, strict=True):
                 _notice(entries[first + place], format_name, notes)
             spool.add(first, chunk, name_of)
@@ -136,11 +137,11 @@ def _notice(entry: Entry, format_name: str | None, notes: list[Note]) -> None:
         notes.append(_note(entry, True, f"read by its content: it is {format_name}, not {extension}"))
 
 
-def _note(entry: Entry, kept: bool, reason: str) -> Note:
-    if entry.mask is not None and reason.startswith("its mask: "):
-        reason = reason.replace("its mask", f"its mask {entry.mask}", 1)
-    kind = re.sub(r"^its mask [^:]*", "its mask", reason)
-    return Note(entry.name, entry.split or "", entry.class_name, kept, reason, kind.split(" (")[0])
+def _note(entry: Entry, kept: bool, reason: str, mask: str = "") -> Note:
+    kind = reason.split(" (")[0]
+    if reason.startswith("its mask: "):
+        reason = reason.replace("its mask", f"its mask {mask}", 1)
+    return Note(entry.name, entry.split or "", entry.class_name, kept, reason, kind)
 
 
 _CANNOT = {False: "cannot be read", True: "cannot be read, or not with their masks"}

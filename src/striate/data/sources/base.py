@@ -27,13 +27,12 @@ class Entry(NamedTuple):
     """A picture that is known and not yet read.
 
     `name` is its path within the raw data, `split` "train", "val", "test" or None where the raw data have no splits.
-    Where pictures have masks, `mask` is the mask's path and `class_name` is empty.
+    Where pictures have masks, `class_name` is empty.
     """
 
     name: str
     class_name: str
     split: str | None
-    mask: str | None = None
 
 
 class Foreign(NamedTuple):
@@ -53,12 +52,14 @@ class Inventory:
         entries: the pictures, in the order in which `Source.read` gives their contents.
         foreign: what is passed over.
         labelling: what the values of masks mean; None where each picture has one class.
+        masks: paths of the masks of the entries, where there are masks.
     """
 
     classes: tuple[str, ...]
     entries: list[Entry]
     foreign: list[Foreign] = field(default_factory=list)
     labelling: Labelling | None = None
+    masks: list[str] = field(default_factory=list)
 
 
 class Unreadable(str):

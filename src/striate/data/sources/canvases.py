@@ -84,11 +84,12 @@ class DigitCanvases(Source):
         colours = tuple((red, green, blue) for red, green, blue in palette(len(classes)))
         codes = tuple((label, label) for label in (*range(len(classes)), IGNORE))
         entries = [
-            Entry(f"{split}/{number:05d}", "", split, f"{split}/{number:05d}.mask")
+            Entry(f"{split}/{number:05d}", "", split)
             for split in SPLITS
             for number in range(self.canvases.get(split, 0))
         ]
-        return Inventory(classes, entries, labelling=Labelling(classes, codes, colours))
+        masks = [f"{entry.name}.mask" for entry in entries]
+        return Inventory(classes, entries, labelling=Labelling(classes, codes, colours), masks=masks)
 
     def read(self, inventory: Inventory) -> Iterator[Pair]:
         pictures, labels, names = self._digits()

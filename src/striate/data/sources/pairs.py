@@ -156,21 +156,23 @@ class PairSource(Source):
             list(handles), str(self.root), lambda path: _text(handles[path]), self.image_ending, self.mask_ending
         )
         base, parts = (layout.base(chain(*self.parts.values())), self.parts) if self.parts else layout.found()
-        entries, pairs = [], []
+        entries: list[Entry] = []
+        masks, pairs = [], []
         for split, several in parts.items():
             taken: set[str] = set()
             for part in several:
                 twins = [twin for twin in layout.pairs(base, part) if twin.key not in taken]
                 taken |= {twin.key for twin in twins}
                 for twin in twins:
-                    entries.append(_entry(twin, split or None))
+                    entries.append(Entry(twin.picture or twin.mask or twin.key, "", split or None))
+                    masks.append(twin.mask or "")
                     pairs.append(_places(twin, handles))
         if not entries:
             raise DataError(f"{self.root} holds no pictures with masks", do="see data.source.splits")
-        used = {path for entry in entries for path in (entry.name, entry.mask)}
+        used = {entry.name for entry in entries} | set(masks)
         used |= {join(base, name) for part in chain(*parts.values()) for name in (*part.lists, *part.without)}
         foreign += [(path, _why_unused(path)) for path in handles if path not in used]
-        return _PairInventory(tuple(classes), entries, by_kind(foreign), labelling, pairs=tuple(pairs))
+        return _PairInventory(tuple(classes), entries, by_kind(foreign), labelling, masks, tuple(pairs))
 
     def read(self, inventory: Inventory) -> Iterator[Pair]:
         assert isinstance(inventory, _PairInventory)
@@ -307,11 +309,6 @@ def _text(handle: _Handle) -> str:
     with open_members(archive) as read:
         content = read(place)  # type: ignore[arg-type]
     return content.decode("utf-8", "replace") if isinstance(content, bytes) else ""
-
-
-def _entry(twin: Twin, split: str | None) -> Entry:
-    name = twin.picture or twin.mask or twin.key
-    return Entry(name, "", split, twin.mask or "")
 
 
 def _places(twin: Twin, handles: Mapping[str, _Handle]) -> _Places:
