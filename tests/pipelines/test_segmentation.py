@@ -1,4 +1,4 @@
-"""A label for every pixel through the pipelines: train, resume, several processes, refusals."""
+"""A label for every pixel through the pipelines: train, resume, several processes, evaluate, predict, refusals."""
 
 import csv
 import json
@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from processes import train as train_apart
 from striate import runs
 from striate.configuration import compose
 from striate.errors import ConfigurationError
+from striate.evaluation.pixel_report import FILES
+from striate.pipelines import evaluate, predict
 from striate.pipelines import train as pipeline
 from striate.storage import load_checkpoint
 
@@ -85,9 +88,13 @@ def test_two_processes_compute_what_one_does(places, labelled, tmp_path):
     found = []
     for devices in (1, 2):
         folder = tmp_path / str(devices)
-        command = [sys.executable, "src/train.py", *options, f"trainer.devices={devices}", f"run_dir={folder}"]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
+        words = [*options, f"trainer.devices={devices}", f"run_dir={folder}"]
+        if devices == 1:
+            assert train_apart(words).code == 0
+        else:
+            command = [sys.executable, "src/train.py", *words]
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, done.stdout + done.stderr
         weights = load_checkpoint(runs.newest_checkpoint(folder / "checkpoints"))["state_dict"]
         found.append((weights, json.loads((folder / "metrics.json").read_text())))
     for name, tensor in found[0][0].items():
@@ -148,3 +155,95 @@ def test_what_does_not_go_together_is_refused_in_one_line(train, labelled, overr
         train(*overrides, *QUIET)
     assert caught.value.nearest == nearest or nearest is None
     assert np.all([len(line) < 400 for line in str(caught.value).splitlines()])
+
+
+@pytest.fixture(scope="module")
+def evaluated(places, labelled):
+    """The folder of an evaluation on the test split, from the checkpoint and nothing else."""
+    evaluate.run(compose("evaluate", [*places, *QUIET, f"ckpt_path={labelled}"]))
+    return labelled / "evaluation_test"
+
+
+def test_evaluate_gives_the_figures_of_the_training(evaluated, labelled):
+    fitted = json.loads((labelled / "metrics.json").read_text())
+    figures = json.loads((evaluated / "metrics.json").read_text())
+    for name in ("miou", "pixel_accuracy", "mean_class_accuracy", "fwiou", "boundary_f1", "loss"):
+        assert figures[name] == pytest.approx(fitted[f"test/{name}"], rel=1e-12), name
+    assert figures["miou_low"] < figures["miou"] < figures["miou_high"]
+    assert {path.name for path in evaluated.iterdir()} == set(FILES)
+    assert (labelled / "mosaic_val.png").is_file()
+
+
+def test_tables_of_an_evaluation_agree(evaluated):
+    figures = json.loads((evaluated / "metrics.json").read_text())
+    classes, pictures = rows(evaluated / "per_class.csv"), rows(evaluated / "per_picture.csv")
+    ious = [float(row["iou"]) for row in classes if int(row["pixels"])]
+    assert np.mean(ious) == pytest.approx(figures["miou"])
+    assert len(pictures) == figures["samples"] == 24
+    pixels = sum(int(row["pixels"]) for row in pictures)
+    assert pixels == figures["pixels"] == 24 * 32 * 32 == sum(int(row["pixels"]) for row in classes)
+    assert sum(int(row["pixels"]) for row in rows(evaluated / "confusion.csv")) == pixels
+
+
+def test_views_do_no_harm_and_have_their_own_folder(places, labelled, evaluated):
+    single = json.loads((evaluated / "metrics.json").read_text())
+    options = [*places, *QUIET, f"ckpt_path={labelled}"]
+    whole = evaluate.run(compose("evaluate", [*options, "views=windows", "views.window=64"]))
+    assert whole["pixel_accuracy"] == pytest.approx(single["pixel_accuracy"], abs=2e-4)
+    swept = evaluate.run(compose("evaluate", [*options, "views=windows", "views.window=24"]))
+    assert swept["pixel_accuracy"] > single["pixel_accuracy"] - 0.1
+    assert (labelled / "evaluation_test_windows" / "metrics.json").is_file()
+    with pytest.raises(ConfigurationError, match="here every pixel has a label") as caught:
+        evaluate.run(compose("evaluate", [*options, "views=ten_crop"]))
+    assert caught.value.nearest == "views=windows"
+
+
+def test_masks_of_another_size_are_not_resized(places, labelled):
+    """Canvases of 48 × 48: the network sees them at 32 × 32, as it has learnt, and is measured on all their pixels."""
+    other = [*(word for word in CANVASES if "size" not in word and "name" not in word), "data.source.size=48"]
+    options = [*places, *QUIET, f"ckpt_path={labelled}", *other, "data.name=canvases_48", "data.batch_size=16"]
+    figures = evaluate.run(compose("evaluate", [*options, f"output_dir={labelled / 'other'}"]))
+    assert figures["pixels"] == 24 * 48 * 48
+
+
+def test_predictions_keep_size_and_name(places, labelled, tmp_path):
+    from striate.data.masks import palette
+    from striate.tasks.loading import load_task
+
+    chance, folder = np.random.default_rng(0), tmp_path / "pictures"
+    sizes = {"a.png": (32, 32), "a.bmp": (40, 64), "deep/b.png": (31, 33)}
+    for name, size in sizes.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(chance.integers(0, 256, size, dtype=np.uint8)).save(folder / name)
+    (folder / "broken.png").write_bytes(b"none")
+    output = tmp_path / "out"
+    words = [*places, f"ckpt_path={labelled}", f"input={folder}", f"output={output}", "device=cpu"]
+    assert predict.run(compose("predict", words)) == {"pictures": 3, "unreadable": 1}
+    task, record = load_task(runs.newest_checkpoint(labelled / "checkpoints"))
+    for name, size in sizes.items():
+        written = "deep/b.png" if name == "deep/b.png" else f"{name}.png"
+        mask, drawn, overlay = (
+            np.asarray(Image.open(output / kind / written)) for kind in ("masks", "coloured", "overlays")
+        )
+        assert mask.shape == size
+        assert drawn.shape == overlay.shape == (*size, 3)
+        np.testing.assert_array_equal(drawn, np.array(record["meta"]["labelling"]["colours"])[mask])
+    assert len(record["meta"]["labelling"]["colours"]) == len(palette(11))
+    picture = torch.from_numpy(np.array(Image.open(folder / "a.png")))[None, :, :, None]
+    with torch.inference_mode():
+        expected = task.label(picture).argmax(1)[0].numpy()
+    np.testing.assert_array_equal(np.asarray(Image.open(output / "masks" / "a.png.png")), expected)
+    table = {row["name"]: row for row in rows(output / "labels.csv")}
+    assert table["broken.png"]["error"]
+    assert sum(float(table["a.png"][f"share_{name}"]) for name in record["meta"]["classes"]) == pytest.approx(1)
+    with pytest.raises(ConfigurationError, match="writes masks into a folder"):
+        predict.run(compose("predict", [*words, "output=labels.csv"]))
+
+
+def test_plan_and_summary_know_networks_that_label_pixels(places, labelled):
+    from striate.pipelines import describe
+
+    figures = pipeline.run(compose("train", [*places, *SMALL, "plan=true"]))
+    assert figures["samples_train"] == 96
+    checkpoint = runs.newest_checkpoint(labelled / "checkpoints")
+    describe.run(compose("describe", [*places, f"input={checkpoint}"]))

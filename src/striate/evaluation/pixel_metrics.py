@@ -3,10 +3,10 @@
 A class without a pixel in the truth counts in no mean: nothing is known of how well it is found. Over no pixels at all
 there are no figures: `ValueError`.
 
-The boundary F1 (after Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?") compares
-outlines: precision is the share of a class's predicted boundary pixels that have a true one of the class within
-`boundary_tolerance`, recall the same the other way round. Counts are summed over the set before they are divided, so
-that the figure is exact for any division of the set.
+The boundary F1 (Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?"; as in SegNet 2017)
+compares outlines: precision is the share of a class's predicted boundary pixels that have a true one of the class
+within `boundary_tolerance`, recall the same the other way round; the mean over the classes whose boundary a picture
+shows, then over pictures. Per class the counts are summed over the set before they are divided.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ def iou_of_pictures(sums: np.ndarray) -> np.ndarray:
     return np.where(count > 0, (iou * shown).sum(1) / np.maximum(count, 1), np.nan)
 
 
-def boundary_f1(state: Mapping[str, Any]) -> Floats:
+def class_boundary_f1(state: Mapping[str, Any]) -> Floats:
     """Of each class, (K,), NaN where the truth has no boundary of it, 0 where none of its boundary is met.
 
     Args:
@@ -69,8 +69,8 @@ def segmentation_figures(state: Mapping[str, Any]) -> dict[str, float]:
 
     Returns:
         `loss` (weighted mean over pixels), `pixel_accuracy`, `mean_class_accuracy`, `miou`, `fwiou` (IoU weighted by
-        the classes' true pixels) and `boundary_f1` (mean over the classes that have a boundary; left out where none
-        has one). All in 0 to 1 but the first.
+        the classes' true pixels) and `boundary_f1` (left out where no picture has a boundary). All in 0 to 1 but the
+        first.
 
     Raises:
         ValueError: no labelled pixel.
@@ -79,7 +79,7 @@ def segmentation_figures(state: Mapping[str, Any]) -> dict[str, float]:
     pixels, true = int(confusion.sum()), confusion.sum(axis=1)
     if pixels < 1:
         raise ValueError("expected labelled pixels, got none")
-    hits, iou, outlines = confusion.diagonal(), intersection_over_union(confusion), boundary_f1(state)
+    hits, iou = confusion.diagonal(), intersection_over_union(confusion)
     figures = {
         "loss": float(state["criterion"]) / (float(state["criterion_weight"]) or 1.0),
         "pixel_accuracy": int(hits.sum()) / pixels,
@@ -87,8 +87,8 @@ def segmentation_figures(state: Mapping[str, Any]) -> dict[str, float]:
         "miou": macro(iou, true),
         "fwiou": float((np.nan_to_num(iou) * true).sum() / pixels),
     }
-    if not np.isnan(outlines).all():
-        figures["boundary_f1"] = float(np.nanmean(outlines))
+    if outlined := int(state["boundary_pictures"]):
+        figures["boundary_f1"] = float(state["boundary_f1"]) / outlined
     return figures
 
 
@@ -138,7 +138,7 @@ def class_table(state: Mapping[str, Any], class_names: Sequence[str]) -> list[di
         "iou": intersection_over_union(confusion),
         "accuracy": _shares(hits, true),
         "precision": _shares(hits, predicted),
-        "boundary_f1": boundary_f1(state),
+        "boundary_f1": class_boundary_f1(state),
     }
     return [
         {"class": name} | {column: values[place].item() for column, values in columns.items()}

@@ -1,6 +1,6 @@
 """Counts of a network that labels pixels over a whole split, kept where the batches are and read once, at the end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class PixelTally(Sums):
             "criterion_weight": zeros(dtype=torch.float64),
             "not_finite": zeros(),
             **{f"boundary_{name}": zeros(classes) for name in ("true", "found", "predicted", "right")},
+            "boundary_f1": zeros(dtype=torch.float64),
+            "boundary_pictures": zeros(),
         }
 
     @torch.no_grad()
@@ -75,8 +77,12 @@ class PixelTally(Sums):
         state["criterion_weight"] += weights.double().sum()
         state["not_finite"] += (~logits.flatten(1).isfinite().all(dim=1)).sum()
         tolerance = pixel_metrics.boundary_tolerance(*targets.shape[1:])
-        for name, count in boundary_counts(predicted, targets, self.num_classes, tolerance).items():
-            state[f"boundary_{name}"] += count
+        counts = boundary_counts(predicted, targets, self.num_classes, tolerance)
+        for name, count in counts.items():
+            state[f"boundary_{name}"] += count.sum(dim=0)
+        scores, counted = boundary_scores(counts)
+        state["boundary_f1"] += scores.sum()
+        state["boundary_pictures"] += counted.sum()
         return predicted
 
     @property
@@ -125,7 +131,7 @@ def boundary_counts(predicted: Tensor, targets: Tensor, classes: int, tolerance:
         tolerance: Euclidean distance in pixels.
 
     Returns:
-        (K,) int64 each: `true`, `found` of them, `predicted`, `right` of them.
+        (N, K) int64 each: `true`, `found` of them, `predicted`, `right` of them.
     """
     true = _outline(targets)
     said = _outline(torch.where(targets == IGNORE, targets, predicted))
@@ -143,7 +149,24 @@ def boundary_counts(predicted: Tensor, targets: Tensor, classes: int, tolerance:
             right |= padded[0][:, rows, columns] == said
     counts = {"true": true, "found": torch.where(found, true, _NONE), "predicted": said,
               "right": torch.where(right, said, _NONE)}  # fmt: skip
-    return {name: torch.bincount(outline.flatten().long(), minlength=256)[:classes] for name, outline in counts.items()}
+    rows = 256 * torch.arange(len(true), device=true.device).view(-1, 1, 1)
+    return {
+        name: torch.bincount((outline + rows).flatten(), minlength=256 * len(true)).view(-1, 256)[:, :classes]
+        for name, outline in counts.items()
+    }
+
+
+def boundary_scores(counts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """F1 of each picture, the mean over the classes whose boundary it shows, (N,) float64; and whether it shows any.
+
+    Args:
+        counts: as `boundary_counts` gives them.
+    """
+    true, found, predicted, right = (counts[name].double() for name in ("true", "found", "predicted", "right"))
+    recall, precision = found / true.clamp_min(1), right / predicted.clamp_min(1)
+    f1 = 2 * precision * recall / (precision + recall).clamp_min(1e-12)
+    shown = (true > 0).sum(dim=1)
+    return f1.sum(dim=1) / shown.clamp_min(1), shown > 0
 
 
 def _outline(labels: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def label(
             if isinstance(image, str):
                 yield {"name": name, "error": image}
                 continue
-            scores = task.label(torch.from_numpy(image)[None].to(device))
+            scores = task.label(torch.tensor(image)[None].to(device))
             mask = scores.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
             drawn = (mask, coloured(mask, colours), overlaid(image, mask, colours))
             for kind, pixels in zip(KINDS, drawn, strict=True):

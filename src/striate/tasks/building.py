@@ -157,6 +157,8 @@ def build_task(
         "code": dict(code or {}),
     }
     kind = str(config["task"].get("kind", "classification"))  # older checkpoints do not say
+    if kind == AUTO:
+        kind = meta.kind
     if kind not in TASKS:
         raise ConfigurationError(f"task.kind={kind}: there is no such task", nearest=nearest(kind, TASKS))
     if trains and kind == "backpropagation":
