@@ -17,10 +17,11 @@ from striate.configuration import build, masked
 from striate.data.module import ImageDataModule
 from striate.evaluation.conclusion import conclude
 from striate.messages import is_main_process, say
-from striate.pipelines.showing import show_masks
+from striate.pipelines.showing import Overlays, show_masks
 from striate.resumption import Start
 from striate.storage import load_checkpoint
 from striate.tasks.base import SupervisedTask
+from striate.tasks.segmentation import SegmentationTask
 
 
 class Unprofiled(PassThroughProfiler):
@@ -40,6 +41,8 @@ def carry_out(
     quiet = {} if config["trainer"]["enable_progress_bar"] else {"progress": None}
     callbacks = [build(node, f"callbacks.{name}") for name, node in {**config["callbacks"], **quiet}.items() if node]
     checkpointing = next(callback for callback in callbacks if isinstance(callback, Checkpointing))
+    if isinstance(task, SegmentationTask):
+        callbacks.append(Overlays())
     history = next(callback for callback in callbacks if isinstance(callback, History))
     checkpointing.folder, history.path = start.run.checkpoints, start.run.folder / "history.csv"
     keep_freed_memory()

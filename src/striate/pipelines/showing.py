@@ -6,6 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from striate.callbacks.tracking import WandbMirror
 from striate.data.module import ImageDataModule
@@ -24,7 +25,7 @@ def show_masks(task: Any, data: ImageDataModule, trainer: pl.Trainer, folder: Pa
     Args:
         task: with the weights that count.
         data: with a validation split.
-        trainer: its loggers get the same.
+        trainer: of the fit that has ended.
         folder: of the run.
     """
     if not isinstance(task, SegmentationTask) or type(trainer.strategy).__name__ in _SHARDED:
@@ -33,9 +34,22 @@ def show_masks(task: Any, data: ImageDataModule, trainer: pl.Trainer, folder: Pa
     rows = [labelled(task, dataset, place) for place in spread(len(dataset))]
     title = f"{len(rows)} of {len(dataset):,} validation pictures of {meta.name}"
     mosaic(rows, meta.classes, (meta.labelling or {})["colours"], folder / FILE, title=title)
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbMirror):
-            logger.log_masks("val/masks", rows, meta.classes)
+
+
+class Overlays(Callback):
+    """Sends W&B what the last weights say of some validation pictures, while its run is still open."""
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Sends them, from the main process."""
+        mirrors = [logger for logger in trainer.loggers if isinstance(logger, WandbMirror)]
+        if not mirrors or not trainer.is_global_zero or type(trainer.strategy).__name__ in _SHARDED:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        dataset = data.dataset("val")
+        task: Any = pl_module
+        rows = [labelled(task, dataset, place) for place in spread(len(dataset))]
+        for mirror in mirrors:
+            mirror.log_masks("val/masks", rows, data.meta.classes)
 
 
 @torch.inference_mode()
