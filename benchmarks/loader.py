@@ -24,8 +24,17 @@ import torch
 import peers
 import pictures
 from measuring import Case, Row, interleaved, options, rate, report
-from striate.data.augmentation import Augmentation, HorizontalFlip, PadAndCrop, Pipeline, RandomResizedCrop
+from striate.allocation import keep_freed_memory
+from striate.data.augmentation import (
+    Augmentation,
+    HorizontalFlip,
+    PadAndCrop,
+    Pipeline,
+    RandomResizedCrop,
+    ScaleAndCrop,
+)
 from striate.data.module import ImageDataModule
+from striate.data.pack import open_pack
 
 UNIT = "pictures/CPU-s"
 
@@ -124,6 +133,30 @@ def jpegs(folder: Path, raw: Path, repetitions: int, seconds: float) -> list[Row
     ]
 
 
+def labelled_pixels(folder: Path, files: int, repetitions: int, seconds: float) -> list[Row]:
+    """Pictures with masks at 480×360: factor 0.5 to 2, window of that size, flip, normalise."""
+    keep_freed_memory()  # as training has it
+    raw = pictures.pairs(folder / "pairs", files)
+    augmentation, batch = Pipeline([ScaleAndCrop([360, 480], fill=127), HorizontalFlip()]), 8
+    packs = {kind: pictures.prepared_pairs(folder, f"pairs_{kind}", raw, kind) for kind in ("array", "encoded")}
+    encoded, place = open_pack(packs["encoded"], "train"), [0]
+
+    def both() -> int:
+        place[0] = (place[0] + 1) % len(encoded)
+        chosen = np.array(place)
+        encoded.read(chosen), encoded.masks(chosen)
+        return 1
+
+    cases = [drawn(kind, ours(pack, augmentation, batch), seconds) for kind, pack in packs.items()]
+    cases.append(Case("decoders", lambda: rate(both, seconds)))
+    figures = interleaved(cases, repetitions)
+    return [
+        Row(f"loader, 480×360 with masks, {kind} pack, scale + crop + flip", UNIT, figures[kind],
+            "decoders of picture and mask alone", figures["decoders"])
+        for kind in packs
+    ]  # fmt: skip
+
+
 def measure(folder: Path, repetitions: int, quick: bool, given: Path | None = None) -> list[Row]:
     """All rows."""
     torch.set_num_threads(1)
@@ -134,6 +167,7 @@ def measure(folder: Path, repetitions: int, quick: bool, given: Path | None = No
         *arrays(folder, 28, 1, count, repetitions, seconds),
         *arrays(folder, 32, 3, count, repetitions, seconds),
         *jpegs(folder, raw, repetitions, seconds),
+        *labelled_pixels(folder, files // 4 if quick else files, repetitions, seconds),
     ]
 
 

@@ -115,6 +115,27 @@ def jpegs(folder: Path, count: int, size: tuple[int, int] = (500, 375)) -> Path:
     return folder
 
 
+def pairs(folder: Path, count: int, size: tuple[int, int] = (480, 360)) -> Path:
+    """JPEGs as above with masks of eleven classes, whose regions are as ragged as those of road scenes."""
+    for number, path in enumerate(sorted(jpegs(folder / "images", count, size).rglob("*.jpg"))):
+        mask = folder / "masks" / path.relative_to(folder / "images").with_suffix(".png")
+        if not mask.is_file():
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            blurred = Image.open(path).convert("L").resize((48, 36)).resize(size, Image.Resampling.BICUBIC)
+            Image.fromarray((np.asarray(blurred) // 24 + number).astype(np.uint8) % 11).save(mask)
+    return folder
+
+
+def prepared_pairs(folder: Path, name: str, raw: Path, pack: str) -> Path:
+    """The pack of such a folder, made by `prepare`."""
+    from striate.data.preparation import Preparation, prepare
+    from striate.data.sources.pairs import PairSource
+
+    source = PairSource(str(raw), [f"class{label}" for label in range(11)])
+    prepare(name, source, Preparation(pack=pack, leaks="keep"), folder / name, progress=False, quiet=True)
+    return folder / name
+
+
 def prepared(folder: Path, name: str, raw: Path, **choices) -> Path:
     """The pack of a folder of pictures, made by `prepare`; `choices` are those of a `Preparation`."""
     from striate.data.preparation import Preparation, prepare

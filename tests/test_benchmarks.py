@@ -44,7 +44,8 @@ def chosen(step, *words):
 def test_loaders(folder):
     pytest.importorskip("timm")
     rows = importlib.import_module("loader").measure(folder, 1, True)
-    sane(rows, "torchvision", "timm", "albumentations", "copy and convert", "decoder alone")
+    both = "decoders of picture and mask alone"
+    sane(rows, "torchvision", "timm", "albumentations", "copy and convert", "decoder alone", both)
     assert [row.least for row in rows if row.against == "torchvision"] == [8.0, 8.0, 2.0, 2.0]
 
 

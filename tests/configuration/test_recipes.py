@@ -19,7 +19,7 @@ from striate.tasks.building import build_task, construct_network
 EXPERIMENTS = sorted(path.stem for path in (FOLDER / "experiment").glob("*.yaml") if path.stem != "none")
 RECIPES = sorted(path.stem for path in (FOLDER / "recipe").glob("*.yaml"))
 MODELS = {path.stem for path in (FOLDER / "model").glob("*.yaml")}
-# Classes, channels, side of an array pack's pictures (None: encoded), training pictures.
+# Classes, channels, sides of an array pack's pictures (None: encoded), training pictures.
 SETS = {
     "digits": (10, 1, 32, 1169),
     "mnist": (10, 1, 28, 54_000),
@@ -27,7 +27,12 @@ SETS = {
     "cifar10": (10, 3, 32, 45_000),
     "clothing": (10, 3, None, 3068),
     "imagenet": (1000, 3, None, 1_268_356),
+    "camvid": (11, 3, (360, 480), 367),
+    "voc2012_sbd": (21, 3, None, 9524),
+    "pets_trimaps": (3, 3, None, 3312),
+    "segmentation_digits": (11, 1, 64, 2000),
 }
+WITH_MASKS = ("camvid", "voc2012_sbd", "pets_trimaps", "segmentation_digits")
 # What has a paper's protocol, and a modern one beside it.
 PAPERS = (
     *("mlp_mnist", "lenet5_mnist", "resnet20_cifar10", "resnet56_cifar10", "resnet110_cifar10"),
@@ -37,20 +42,28 @@ PAPERS = (
 
 
 def meta_of(name: str) -> Meta:
-    classes, channels, side, samples = SETS[name.rpartition("_")[0] if name.rpartition("_")[2].isdigit() else name]
+    name = name.rpartition("_")[0] if name.rpartition("_")[2].isdigit() else name
+    classes, channels, side, samples = SETS[name]
+    size = (side, side) if isinstance(side, int) else side
+    labelling = None
+    if name in WITH_MASKS:
+        rows = {"train": [100] * classes}
+        labelling = {"ignore_index": 255, "colours": [[0, 0, 0]] * classes, "samples": {"train": samples},
+                     "pixels": rows, "pixels_of_pictures_with": rows}  # fmt: skip
     share = tuple([samples // classes] * classes)
     return Meta.create(
         name=name,
-        kind="classification",
+        kind="classification" if labelling is None else "segmentation",
         pack="encoded" if side is None else "array",
         classes=tuple(map(str, range(classes))),
         channels=channels,
-        image_size=None if side is None else (side, side),
+        image_size=size,
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
-        counts=dict.fromkeys(("train", "val", "test"), share),
+        counts=dict.fromkeys(("train",) if labelling else ("train", "val", "test"), share),
         geometry={},
         files={},
+        labelling=labelling,
     )
 
 
@@ -66,10 +79,11 @@ def assembled(config: dict) -> tuple:
     if config["data"]["classes"] is not None:
         meta = meta.subset([str(number) for number in config["data"]["classes"]])
     preprocessing = Preprocessing.of(meta, config["data"]["input_size"], config["data"]["crop_fraction"])
-    side = preprocessing.input_size or meta.image_size[0]
+    side = preprocessing.input_size
+    size = meta.image_size if side is None else (side, side)
     with torch.device("meta"):
-        network = construct_network(config["model"], meta, (side, side))
-    return build_task(config, network, meta, preprocessing), network, (meta.channels, side, side)
+        network = construct_network(config["model"], meta, size)
+    return build_task(config, network, meta, preprocessing), network, (meta.channels, *size)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

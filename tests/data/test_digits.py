@@ -38,3 +38,9 @@ def test_writing_is_deterministic(tmp_path):
     write_digits(tmp_path / "two")
     assert content_hash(tmp_path / "one") == content_hash(tmp_path / "two")
     assert len(list((tmp_path / "one").iterdir())) == 10
+
+
+def test_the_prepared_set_has_the_data_hash_that_checkpoints_know(digits):
+    # What is added to packs must leave those of classification as they were, to the byte.
+    assert digits.meta.hash == "0c3ecd44ad7cd7ff12d0e57c8bad58c58cc71635e5171a32ff8367c1d6db2983"
+    assert "labelling" not in digits.meta.to_dict()

@@ -14,7 +14,8 @@ from striate.data.sampling import BatchSampler
 from striate.data.views import rescale
 
 MEAN, STD = (0.3, 0.5, 0.6), (0.2, 0.3, 0.25)
-NAMES = sorted(path.stem for path in (FOLDER / "views").glob("*.yaml"))
+# The others look at pictures whose every pixel is labelled.
+NAMES = sorted(path.stem for path in (FOLDER / "views").glob("*.yaml") if "multiview" in path.read_text("utf-8"))
 SEES_224 = Preprocessing(3, MEAN, STD, input_size=224, crop_fraction=0.875)
 
 

@@ -10,7 +10,8 @@ from striate.data.loading import Batch
 from striate.data.preprocessing import Preprocessing
 from striate.data.sampling import hashed
 from striate.optim.losses import CrossEntropy
-from striate.tasks.classification import ClassificationTask, _seed
+from striate.tasks.base import _seed
+from striate.tasks.classification import ClassificationTask
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 

@@ -34,6 +34,31 @@ class WandbMirror(WandbLogger):
         """Sends the configuration."""
         self._attempt(lambda: super(WandbMirror, self).log_hyperparams(params))
 
+    def log_masks(self, key: str, pictures: Sequence[Any], class_names: Sequence[str]) -> None:
+        """Sends pictures with `name`, `image` (H, W, C), `truth` and `predicted` (H, W) uint8, as mask overlays."""
+
+        def send() -> None:
+            import wandb
+
+            labels = dict(enumerate(class_names))
+            self.experiment.log(
+                {
+                    key: [
+                        wandb.Image(
+                            picture.image,
+                            caption=picture.name,
+                            masks={
+                                name: {"mask_data": mask, "class_labels": labels}
+                                for name, mask in (("truth", picture.truth), ("prediction", picture.predicted))
+                            },
+                        )
+                        for picture in pictures
+                    ]
+                }
+            )
+
+        self._attempt(send)
+
     def finalize(self, status: str) -> None:
         """Ends the run with its true state."""
         self._attempt(lambda: super(WandbMirror, self).finalize(status))

@@ -39,8 +39,10 @@ class Monitor:
 class Task:
     """`conf/task/`"""
 
-    kind: Literal["classification", "backpropagation"]
+    kind: Literal["auto", "classification", "backpropagation", "segmentation"]
     decay_depthwise: bool
+    backbone_rate: Annotated[float, Ge(0)] = 1.0
+    bias_rate: Annotated[float, Gt(0)] = 1.0
 
 
 @dataclass
@@ -125,7 +127,7 @@ class Predict:
 
     ckpt_path: Annotated[str, MinLen(1)]
     input: Annotated[str, MinLen(1)]
-    output: Annotated[str, MinLen(1)]
+    output: Annotated[str, MinLen(1)] | None
     top_k: Annotated[int, Ge(1)]
     batch_size: Annotated[int, Ge(1)]
     device: Literal["auto", "cpu", "cuda"]

@@ -8,24 +8,33 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from striate.data.masks import overlaid
 from striate.data.meta import Meta
 from striate.data.pack import Pack, open_split
 
 ROWS, COLUMNS, TILE, GAP = 24, 12, 80, 6
 LABEL_WIDTH, MARGIN, HEAD = 230, 24, 84
+MASKS_SHOWN, PAIRS_A_ROW, MASK_TILE = 24, 3, 170
+LEGEND_COLUMNS, LEGEND_ROW = 4, 22
 INK, FAINT, PAPER = (28, 32, 38), (120, 126, 134), (255, 255, 255)
 
 
 def draw_contact_sheet(folder: Path, meta: Meta) -> None:
     """Draws training pictures of each class into `folder/contact_sheet.png`; of many, some."""
     pack = open_split(folder, "train", meta)
+    if meta.labelling is not None:
+        _draw_masks(folder, meta, pack)
+        return
     labels = np.linspace(0, meta.num_classes - 1, min(ROWS, meta.num_classes)).round().astype(int).tolist()
     most = max(meta.counts["train"][label] for label in labels)
     columns = min(COLUMNS, most)
     width = 2 * MARGIN + LABEL_WIDTH + columns * (TILE + GAP) - GAP
     sheet = Image.new("RGB", (max(width, 640), MARGIN + HEAD + len(labels) * (TILE + GAP) - GAP + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
-    _draw_head(draw, meta, len(labels))
+    some = (
+        f"{len(labels)} of {meta.num_classes} classes" if len(labels) < meta.num_classes else f"{len(labels)} classes"
+    )
+    _draw_head(draw, meta, some)
     for row, label in enumerate(labels):
         top = MARGIN + HEAD + row * (TILE + GAP)
         counts = " · ".join(f"{split} {meta.counts[split][label]:,}" for split in meta.splits)
@@ -36,10 +45,47 @@ def draw_contact_sheet(folder: Path, meta: Meta) -> None:
     sheet.save(folder / "contact_sheet.png", optimize=False)
 
 
-def _draw_head(draw: ImageDraw.ImageDraw, meta: Meta, shown: int) -> None:
+def _draw_masks(folder: Path, meta: Meta, pack: Pack) -> None:
+    """Training pictures, each beside itself under its mask, and what the colours mean."""
+    assert meta.labelling is not None
+    colours, count = meta.labelling["colours"], min(MASKS_SHOWN, len(pack))
+    chosen = np.linspace(0, len(pack) - 1, count).round().astype(int)
+    sizes = pack.sizes()[chosen].tolist()
+    tiles = [(MASK_TILE, max(1, round(MASK_TILE * height / width))) if width >= height
+             else (max(1, round(MASK_TILE * width / height)), MASK_TILE) for height, width in sizes]  # fmt: skip
+    row_height = max(height for _, height in tiles)
+    legend = -(-meta.num_classes // LEGEND_COLUMNS)
+    top = MARGIN + HEAD + legend * LEGEND_ROW + 12
+    width = 2 * MARGIN + PAIRS_A_ROW * (2 * MASK_TILE + 2 + 2 * GAP) - 2 * GAP
+    sheet = Image.new("RGB", (width, top + -(-count // PAIRS_A_ROW) * (row_height + GAP) - GAP + MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _draw_head(draw, meta, f"{meta.num_classes} classes of pixels")
+    _draw_legend(draw, meta, width - 2 * MARGIN)
+    for place, (index, tile) in enumerate(zip(chosen.tolist(), tiles, strict=True)):
+        image, mask = pack.read(np.array([index]))[0], pack.masks(np.array([index]))[0]
+        left = MARGIN + place % PAIRS_A_ROW * (2 * MASK_TILE + 2 + 2 * GAP)
+        below = top + place // PAIRS_A_ROW * (row_height + GAP)
+        for side, pixels in enumerate((np.repeat(image, 3 // image.shape[2], 2), overlaid(image, mask, colours))):
+            method = Image.Resampling.NEAREST if max(mask.shape) < MASK_TILE else Image.Resampling.LANCZOS
+            sheet.paste(Image.fromarray(pixels).resize(tile, method), (left + side * (MASK_TILE + 2), below))
+    sheet.save(folder / "contact_sheet.png", optimize=False)
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, meta: Meta, width: int) -> None:
+    assert meta.labelling is not None
+    pixels = meta.labelling["pixels"]["train"]
+    rows, each = -(-meta.num_classes // LEGEND_COLUMNS), width // LEGEND_COLUMNS
+    for label, (name, colour) in enumerate(zip(meta.classes, meta.labelling["colours"], strict=True)):
+        left, top = MARGIN + label // rows * each, MARGIN + HEAD - 12 + label % rows * LEGEND_ROW
+        draw.rectangle((left, top, left + 14, top + 14), fill=tuple(colour), outline=FAINT)
+        write(draw, (left + 22, top - 2), name, 14, INK, each - 172)
+        share, pictures = pixels[label] / max(1, sum(pixels)), meta.counts["train"][label]
+        write(draw, (left + each - 145, top), f"{share:.2%} · {pictures:,} pictures", 12, FAINT, 140)
+
+
+def _draw_head(draw: ImageDraw.ImageDraw, meta: Meta, some: str) -> None:
     size = f"{meta.image_size[1]} × {meta.image_size[0]}" if meta.image_size else "sizes of their own"
-    some = f"{shown} of {meta.num_classes} classes" if shown < meta.num_classes else f"{shown} classes"
-    counts = ", ".join(f"{sum(meta.counts[split]):,} {split}" for split in meta.splits)
+    counts = ", ".join(f"{meta.samples[split]:,} {split}" for split in meta.splits)
     facts = f"{some} · {counts} · {'grey' if meta.channels == 1 else 'RGB'}, {size} · data hash {meta.hash[:12]}"
     write(draw, (MARGIN, MARGIN - 6), meta.name, 30, INK, 580)
     write(draw, (MARGIN, MARGIN + 36), facts, 14, FAINT, 10_000)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from io import BufferedWriter
+from io import BufferedReader, BufferedWriter
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -28,8 +28,9 @@ import numpy as np
 import xxhash
 
 from striate.allocation import keep_freed_memory
-from striate.data.pictures import apply_geometry, encode, read_picture
-from striate.data.sources.base import Content, PictureFile, Unreadable
+from striate.data.masks import Labelling, class_pixels, read_mask, shape_mask, to_classes
+from striate.data.pictures import Picture, apply_geometry, encode, encode_mask, read_picture
+from striate.data.sources.base import Content, OneContent, Pair, PictureFile, Unreadable
 from striate.data.statistics import pixel_sums
 from striate.errors import DataError
 
@@ -51,6 +52,7 @@ class Form:
         pixels: give the pixels.
         file: give a plain picture file.
         pixel_bytes: give no pixels that are more than this.
+        labelling: pictures come with masks, whose values mean this.
     """
 
     channels: int | None
@@ -59,6 +61,7 @@ class Form:
     pixels: bool
     file: bool
     pixel_bytes: int = 1 << 62
+    labelling: Labelling | None = None
 
 
 @dataclass(slots=True)
@@ -87,6 +90,9 @@ class Decoded:
         format: of the file, None where pixels were given.
         pixels: (H, W, C) uint8, if asked for.
         file: a plain grey or RGB picture file, if asked for: the original where it is one already.
+        mask: (H, W) uint8 of class numbers, where there are masks and pixels are asked for.
+        mask_file: the same as a PNG, where files are asked for.
+        class_pixels: pixels of each class, where there are masks.
     """
 
     content_digest: bytes
@@ -97,10 +103,16 @@ class Decoded:
     format: str | None
     pixels: np.ndarray | None
     file: bytes | None
+    mask: np.ndarray | None = None
+    mask_file: bytes | None = None
+    class_pixels: list[int] | None = None
 
 
 def content_digest(content: Content) -> bytes:
-    """SHA-256 of what a source gave: of the file, of the pixels, or of the reason why there is neither."""
+    """SHA-256 of what a source gave: of the file, of the pixels, or of the reason why there is neither; of a pair, of
+    these of both."""
+    if isinstance(content, Pair):
+        return hashlib.sha256(content_digest(content.picture) + content_digest(content.mask)).digest()
     if isinstance(content, PictureFile):
         content = content.read()
     if isinstance(content, np.ndarray):
@@ -110,35 +122,78 @@ def content_digest(content: Content) -> bytes:
 
 def decode_content(content: Content, form: Form) -> Decoded | Refused:
     """One picture in the wanted form, or why there is none."""
+    if isinstance(content, Pair):
+        return _decode_pair(content, form)
     if isinstance(content, PictureFile):
         content = content.read()
     digest = content_digest(content)
-    if isinstance(content, Unreadable):
-        return Refused(digest, str(content))
-    channels = form.channels or 3
     try:
-        if isinstance(content, np.ndarray):
-            image, format_name, plain, lossy = _with_channels(content, channels), None, False, False
-        else:
-            picture = read_picture(content, channels, max_pixels=form.max_pixels)
-            image, format_name, plain, lossy = picture.pixels, picture.format, picture.plain, picture.lossy
+        return _in_form(content, digest, _opened(content, form), form)
     except DataError as error:
         return Refused(digest, error.what)
+
+
+def _decode_pair(pair: Pair, form: Form) -> Decoded | Refused:
+    """A picture and its mask in the wanted form, or why there is none or they do not fit."""
+    assert form.labelling is not None
+    picture, mask = (content.read() if isinstance(content, PictureFile) else content for content in pair)
+    digest = content_digest(Pair(picture, mask))
+    try:
+        opened = _opened(picture, form)
+        labels = _read_mask(mask, form.labelling, form.max_pixels)
+    except DataError as error:
+        return Refused(digest, error.what)
+    if labels.shape != opened.pixels.shape[:2]:
+        (height, width), (rows, columns) = opened.pixels.shape[:2], labels.shape
+        return Refused(digest, f"sizes differ: the picture is {width} × {height}, its mask {columns} × {rows}")
+    decoded = _in_form(picture, digest, opened, form)
+    shaped = np.ascontiguousarray(shape_mask(labels, form.geometry))
+    decoded.class_pixels = class_pixels(shaped, len(form.labelling.classes))
+    decoded.mask = None if decoded.pixels is None else shaped
+    decoded.mask_file = encode_mask(shaped) if form.file else None
+    return decoded
+
+
+def _opened(content: OneContent, form: Form) -> Picture:
+    """A picture as it is, before the geometry."""
+    if isinstance(content, Unreadable):
+        raise DataError(str(content))
+    channels = form.channels or 3
+    if isinstance(content, np.ndarray):
+        return Picture(_with_channels(content, channels), "", plain=False, lossy=False)
+    assert isinstance(content, bytes)
+    return read_picture(content, channels, max_pixels=form.max_pixels)
+
+
+def _in_form(content: OneContent, digest: bytes, picture: Picture, form: Form) -> Decoded:
+    image = picture.pixels
     shaped = apply_geometry(image, form.geometry)
     file = None
     if form.file:
-        keep = plain and shaped is image
-        file = content if keep else encode(shaped, lossy=lossy)
+        keep = picture.plain and shaped is image
+        file = content if keep else encode(shaped, lossy=picture.lossy)
     return Decoded(
         content_digest=digest,
         digest=_pixels_digest(image),
         size=shaped.shape[:2],
         sums=pixel_sums(shaped),
         grey=form.channels == 1 or (form.channels is None and _is_grey(image)),
-        format=format_name,
+        format=picture.format or None,
         pixels=shaped if form.pixels and shaped.nbytes <= form.pixel_bytes else None,
         file=file,  # type: ignore[arg-type]
     )
+
+
+def _read_mask(content: OneContent, labelling: Labelling, max_pixels: int) -> np.ndarray:
+    try:
+        if isinstance(content, Unreadable):
+            raise DataError(str(content))
+        if isinstance(content, np.ndarray):
+            return to_classes(content, labelling)
+        assert isinstance(content, bytes)
+        return read_mask(content, labelling, max_pixels=max_pixels)
+    except DataError as error:
+        raise DataError(f"its mask: {error.what}") from error
 
 
 def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -268,40 +323,52 @@ def _chunk(contents: Iterator[Content]) -> Iterator[Content]:
 
 
 def _size(content: Content) -> int:
+    if isinstance(content, Pair):
+        return sum(map(_size, content))
     if isinstance(content, PictureFile):
         return content.size()
     return content.nbytes if isinstance(content, np.ndarray) else len(content)
 
 
-_Place = int | tuple[int, ...] | np.ndarray | PictureFile | Unreadable
+_OnePlace = int | tuple[int, ...] | np.ndarray | PictureFile | Unreadable
 """In a file of contents the length of a picture file, or the shape of pixels; anything else is not in the file."""
+_Place = _OnePlace | Pair
+"""The same, or a pair of it."""
 
 
 def _write_chunk(stream: BufferedWriter, contents: Iterator[Content]) -> list[_Place]:
-    places: list[_Place] = []
     stream.seek(0)
-    for content in _chunk(contents):
-        if isinstance(content, bytes):
-            stream.write(content)
-            places.append(len(content))
-        elif isinstance(content, np.ndarray) and content.dtype == np.uint8:
-            stream.write(np.ascontiguousarray(content).data)
-            places.append(content.shape)
-        else:
-            places.append(content)
+    places: list[_Place] = [_write(stream, content) for content in _chunk(contents)]
     stream.flush()
     return places
+
+
+def _write(stream: BufferedWriter, content: Content) -> Any:
+    if isinstance(content, Pair):
+        return Pair(*(_write(stream, one) for one in content))
+    if isinstance(content, bytes):
+        stream.write(content)
+        return len(content)
+    if isinstance(content, np.ndarray) and content.dtype == np.uint8:
+        stream.write(np.ascontiguousarray(content).data)
+        return content.shape
+    return content
 
 
 def _read_chunk(path: str, places: list[_Place]) -> Iterator[Content]:
     with open(path, "rb") as stream:
         for place in places:
-            if isinstance(place, int):
-                yield stream.read(place)
-            elif isinstance(place, tuple):
-                yield np.frombuffer(stream.read(math.prod(place)), np.uint8).reshape(place)
-            else:
-                yield place
+            yield _read(stream, place)
+
+
+def _read(stream: BufferedReader, place: Any) -> Any:
+    if isinstance(place, Pair):
+        return Pair(*(_read(stream, one) for one in place))
+    if isinstance(place, int):
+        return stream.read(place)
+    if isinstance(place, tuple):
+        return np.frombuffer(stream.read(math.prod(place)), np.uint8).reshape(place)
+    return place
 
 
 def _decode_chunk(

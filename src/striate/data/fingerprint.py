@@ -58,8 +58,9 @@ def contents_hash(inventory: Inventory, digests: Iterable[bytes]) -> str:
         inventory: what they are.
         digests: of their contents, in the inventory's order.
     """
-    pairs = zip(inventory.entries, digests, strict=True)
-    return _hash(sorted(f"{entry.name}\0{entry.class_name}\0{entry.split}\0{digest.hex()}" for entry, digest in pairs))
+    labels = inventory.masks or (entry.class_name for entry in inventory.entries)
+    pictures = zip(inventory.entries, labels, digests, strict=True)
+    return _hash(sorted(f"{entry.name}\0{label}\0{entry.split}\0{digest.hex()}" for entry, label, digest in pictures))
 
 
 def save(destination: Path, fingerprint: Fingerprint) -> None:

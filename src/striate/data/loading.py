@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from striate.allocation import keep_freed_memory
-from striate.data.augmentation import Augmentation
+from striate.data.augmentation import Augmentation, as_batch, as_masks
 from striate.data.multiview import Views, grouped
-from striate.data.pack import Pack
+from striate.data.pack import ArrayPack, Pack
 from striate.data.preprocessing import Preprocessing
 from striate.data.sampling import BatchSampler, keys
 
@@ -24,7 +25,8 @@ BULK_BYTES = 1 << 20  # half the cache of a core
 class Batch(NamedTuple):
     """What a task receives.
 
-    `images` is (N, H, W, C) uint8, `targets` (N,) int64, `indices` (N,) int64: the samples' places in the split.
+    `images` is (N, H, W, C) uint8, `targets` (N,) int64, `indices` (N,) int64: the samples' places in the split. Where
+    every pixel has a label, `targets` is (N, H, W) uint8 of class numbers, 255 for pixels that do not count.
     """
 
     images: Tensor
@@ -55,6 +57,8 @@ class BatchDataset(Dataset[Batch]):
         preprocessing: what evaluation sees of a picture.
         augmentation: what training sees instead, or None.
         seed: with epoch and index, the only source of chance.
+        labels_pixels: pictures come with masks; they are seen whole unless they are augmented.
+        new_label: (256,) uint8: what each value of a mask becomes; None: it stays.
     """
 
     def __init__(
@@ -65,9 +69,12 @@ class BatchDataset(Dataset[Batch]):
         preprocessing: Preprocessing,
         augmentation: Augmentation | None,
         seed: int,
+        labels_pixels: bool = False,
+        new_label: np.ndarray | None = None,
     ):
         self.pack, self.rows, self.targets = pack, rows, targets
         self.preprocessing, self.augmentation, self.seed = preprocessing, augmentation, seed
+        self.labels_pixels, self.new_label = labels_pixels, new_label
         self.views: Views | None = None
 
     def __len__(self) -> int:
@@ -77,6 +84,16 @@ class BatchDataset(Dataset[Batch]):
     def names(self) -> list[str]:
         """The name of each sample: the path of its raw picture."""
         return [self.pack.names[row] for row in self.rows]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(len(self), 2): height and width of each picture in the pack."""
+        return self.pack.sizes()[self.rows]
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all batches hold pictures of one size."""
+        return not self.labels_pixels or self.augmentation is not None or isinstance(self.pack, ArrayPack)
 
     def seen_in(self, views: Views | None) -> "BatchDataset":
         """The same pictures in several views, as `ViewBatch`; None for the single view, as they are."""
@@ -88,6 +105,8 @@ class BatchDataset(Dataset[Batch]):
 
     def __getitem__(self, request: tuple[int, np.ndarray]) -> Any:
         epoch, indices = request
+        if self.labels_pixels:
+            return self._with_masks(epoch, indices)
         pictures = self.pack.read(self.rows[indices])
         if self.views is not None:
             images, owners = grouped([self.views(picture, self.preprocessing) for picture in pictures])
@@ -106,6 +125,22 @@ class BatchDataset(Dataset[Batch]):
             torch.from_numpy(np.asarray(indices, np.int64)),
         )
 
+    def _with_masks(self, epoch: int, indices: np.ndarray) -> Batch:
+        rows = self.rows[indices]
+        pictures, masks = self.pack.read(rows), self.pack.masks(rows)
+        if self.augmentation is not None and len(indices):
+            pictures, masks = self.augmentation.pair(pictures, masks, keys(self.seed, epoch, rows))
+        return Batch(
+            torch.from_numpy(np.ascontiguousarray(as_batch(pictures))),
+            torch.from_numpy(np.ascontiguousarray(self._renumbered(as_masks(masks)))),
+            torch.from_numpy(np.asarray(indices, np.int64)),
+        )
+
+    def _renumbered(self, masks: np.ndarray) -> np.ndarray:
+        if self.new_label is None or not masks.size:
+            return masks
+        return cv2.LUT(masks.reshape(len(masks), -1), self.new_label).reshape(masks.shape)
+
 
 class ResumableLoader(DataLoader[Batch]):
     """A loader that knows how many batches of the epoch it has handed out, and can begin an epoch in its middle.
@@ -121,7 +156,8 @@ class ResumableLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self._handed_out = self.sampler.start_batch  # type: ignore[attr-defined]
-        direct = self.num_workers == 0 and not self.pin_memory and self.dataset.views is None  # type: ignore[attr-defined]
+        dataset: BatchDataset = self.dataset  # type: ignore[assignment]
+        direct = self.num_workers == 0 and not self.pin_memory and dataset.views is None and dataset.is_even
         for batch in self._in_bulk() if direct else super().__iter__():
             self._handed_out += 1
             yield batch

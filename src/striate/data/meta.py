@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from striate.data.masks import IGNORE
 from striate.errors import ConfigurationError, DataError, StorageError, nearest
 from striate.storage import write_json
 
@@ -20,17 +21,21 @@ class Meta:
 
     Args:
         name: of the set.
-        kind: "classification".
+        kind: "classification", or "segmentation" where every pixel has a label.
         pack: "array" (pictures of one size) or "encoded" (pictures that keep their sizes).
-        classes: class names; the index is the label.
+        classes: class names; the index is the label, and what stands in masks.
         channels: 1 (grey) or 3 (RGB).
         image_size: (height, width) of an array pack's pictures, None for an encoded pack.
         mean: per channel, of the training pixels on a scale of 0 to 1.
         std: likewise; the deviation of the population.
-        counts: split → samples of each class. Splits are among "train", "val" and "test".
+        counts: split → samples of each class; with masks, pictures in which the class occurs. Splits are among "train",
+            "val" and "test".
         geometry: how a raw picture was brought to the pack's form, for `pictures.apply_geometry`.
         files: file name → {"bytes", "sha256"} of the files that hold pictures, labels and names.
         hash: SHA-256 of the canonical JSON of everything above: the data hash.
+        labelling: with masks only: "ignore_index" (255), "colours" (one [r, g, b] a class), "samples" (split →
+            pictures), "pixels" (split → pixels of each class) and "pixels_of_pictures_with" (split → for each class all
+            pixels, also unlabelled ones, of the pictures in which it occurs); part of the hash where it is there.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Meta:
     geometry: dict[str, Any]
     files: dict[str, dict[str, Any]]
     hash: str
+    labelling: dict[str, Any] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -55,6 +61,13 @@ class Meta:
         """The splits that the set has, in the order train, val, test."""
         return tuple(split for split in SPLITS if split in self.counts)
 
+    @property
+    def samples(self) -> dict[str, int]:
+        """Split → pictures."""
+        if self.labelling is not None:
+            return dict(self.labelling["samples"])
+        return {split: sum(numbers) for split, numbers in self.counts.items()}
+
     @classmethod
     def create(cls, **fields: Any) -> "Meta":
         """A passport from its fields without `hash`, which follows from them."""
@@ -62,7 +75,10 @@ class Meta:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
-        return json.loads(json.dumps(asdict(self)))
+        record = json.loads(json.dumps(asdict(self)))
+        if self.labelling is None:
+            del record["labelling"]
+        return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Meta":
@@ -131,12 +147,21 @@ class Meta:
             raise ConfigurationError(f"expected at least two different classes, got {', '.join(chosen) or 'none'}")
         places = [self.classes.index(name) for name in chosen]
         counts = {split: tuple(numbers[place] for place in places) for split, numbers in self.counts.items()}
-        return _hashed(replace(self, classes=chosen, counts=counts))
+        labelling = self.labelling and {
+            **self.labelling,
+            "colours": [self.labelling["colours"][place] for place in places],
+            **{
+                key: {split: [numbers[place] for place in places] for split, numbers in self.labelling[key].items()}
+                for key in ("pixels", "pixels_of_pictures_with")
+            },
+        }
+        return _hashed(replace(self, classes=chosen, counts=counts, labelling=labelling))
 
     def _fault(self) -> str | None:
         size_fits = (self.image_size is not None and min(self.image_size) >= 1) == (self.pack == "array")
         conditions = {
-            "kind": self.kind == "classification",
+            "kind": self.kind == ("classification" if self.labelling is None else "segmentation"),
+            "labelling": self.labelling is None or _labelling_fits(self.labelling, len(self.classes), set(self.counts)),
             "pack": self.pack in ("array", "encoded"),
             "name": isinstance(self.name, str) and bool(self.name),
             "classes": len(set(self.classes)) == len(self.classes) >= 2
@@ -153,6 +178,22 @@ class Meta:
             if not holds:
                 return f"{field} is {getattr(self, field)!r}"
         return None if self.hash == _digest(self) else "its hash does not fit its content"
+
+
+def _labelling_fits(labelling: Mapping[str, Any], classes: int, splits: set[str]) -> bool:
+    """Whether it has its fields, and these a value for each class and split."""
+    fields = {"ignore_index", "colours", "samples", "pixels", "pixels_of_pictures_with"}
+    tables = [labelling[name] for name in ("pixels", "pixels_of_pictures_with")]
+    return (
+        set(labelling) == fields
+        and labelling["ignore_index"] == IGNORE
+        and [len(colour) for colour in labelling["colours"]] == [3] * classes
+        and all(0 <= int(value) <= 255 for colour in labelling["colours"] for value in colour)
+        and set(labelling["samples"]) == splits
+        and min(map(int, labelling["samples"].values())) >= 0
+        and all(set(table) == splits for table in tables)
+        and all(len(row) == classes and min(map(int, row)) >= 0 for table in tables for row in table.values())
+    )
 
 
 def _digest(meta: Meta) -> str:

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le
 
 from striate.data.augmentation import Augmentation
 from striate.data.loading import Batch, BatchDataset, ResumableLoader, ViewBatch
+from striate.data.masks import IGNORE
 from striate.data.meta import Meta
 from striate.data.multiview import Views, pictures_at_once
 from striate.data.pack import open_pack
@@ -42,7 +43,7 @@ class ImageDataModule(pl.LightningDataModule):
         batch_size: samples of one optimizer step over all devices and accumulated parts: the global batch; "all" is the
             whole training split, one step an epoch.
         num_workers: processes that read and augment; "auto" is 0 for arrays in memory, else one a core.
-        classes: a subset of the set's classes by name; None for all.
+        classes: a subset of the set's classes by name; None for all. Pixels of other classes do not count.
         one_batch: train on the samples of a single batch again and again: can the network learn them by heart?
         samples_per_class: at most so many training samples of each class, drawn by the seed; None for all.
         augmentation: what training does to pictures, or None.
@@ -160,7 +161,12 @@ class ImageDataModule(pl.LightningDataModule):
     @property
     def preprocessing(self) -> Preprocessing:
         """What evaluation does to a picture."""
-        return Preprocessing.of(self.whole, self.input_size, self.crop_fraction)
+        return Preprocessing.of(self.whole, None if self.labels_pixels else self.input_size, self.crop_fraction)
+
+    @property
+    def labels_pixels(self) -> bool:
+        """Whether pictures have masks: evaluation then sees them whole, at the size that they have in the pack."""
+        return self.whole.kind == "segmentation"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -190,16 +196,16 @@ class ImageDataModule(pl.LightningDataModule):
         return self._datasets[split]
 
     def _open(self, split: str) -> BatchDataset:
-        whole, meta, pack = self.whole, self.meta, open_pack(self.folder, split)
+        whole, pack = self.whole, open_pack(self.folder, split)
         if Meta.load(self.folder).hash != whole.hash:
             raise DataError(
                 f"{shown(self.folder)} was prepared anew while this run was using it", do="start the run again"
             )
-        new_label = np.full(whole.num_classes, -1, np.int64)
-        for label, name in enumerate(meta.classes):
+        new_label = np.full(whole.num_classes + 1, -1, np.int64)  # the last is that of -1
+        for label, name in enumerate(self.meta.classes):
             new_label[whole.classes.index(name)] = label
         targets = new_label[pack.labels]
-        rows = np.flatnonzero(targets >= 0)
+        rows = np.arange(len(targets)) if self.labels_pixels else np.flatnonzero(targets >= 0)
         if split == "train" and self.samples_per_class is not None:
             rows = self._few(rows, targets, self.samples_per_class)
         if split == "train" and self.one_batch and self._batch_size != "all":
@@ -207,16 +213,27 @@ class ImageDataModule(pl.LightningDataModule):
         augmentation = None
         if split == "train" and self.augmentation is not None:
             augmentation = self.augmentation.with_colours(lambda: principal_colours(self.folder, whole))
-        if augmentation is None and whole.pack == "encoded" and self.input_size is None:
+        if augmentation is None and whole.pack == "encoded" and self.input_size is None and not self.labels_pixels:
             raise ConfigurationError(
                 "data.input_size is missing: the pictures of this set differ in size", do="data.input_size=224"
             )
-        dataset = BatchDataset(pack, rows, targets[rows], self.preprocessing, augmentation, self.seed)
+        mask_labels = None
+        if self.labels_pixels and self.classes is not None:
+            mask_labels = np.full(256, IGNORE, np.uint8)
+            mask_labels[: whole.num_classes] = new_label[:-1]  # -1, of classes that are not chosen, becomes 255
+        dataset = BatchDataset(
+            pack, rows, targets[rows], self.preprocessing, augmentation, self.seed, self.labels_pixels, mask_labels
+        )
         if augmentation is not None:
             _try(dataset)
         return dataset
 
     def _few(self, rows: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
+        if self.labels_pixels:
+            raise ConfigurationError(
+                f"data.samples_per_class={count} is not for pictures with masks: a picture shows several classes",
+                do="data.samples_per_class=null",
+            )
         # A sample is chosen by its own draw, so that asking for more keeps the ones already chosen.
         draws = uniform(keys(self.seed, 0, rows), stream=2**31 - 1)
         chosen = []
@@ -226,7 +243,9 @@ class ImageDataModule(pl.LightningDataModule):
         return np.sort(np.concatenate(chosen))
 
     def class_counts(self) -> list[int]:
-        """Training samples of each class, as they are really used."""
+        """Training samples of each class, as they are really used; with masks, pictures in which the class occurs."""
+        if self.labels_pixels:
+            return list(self.meta.counts["train"])
         return np.bincount(self.dataset("train").targets, minlength=self.meta.num_classes).tolist()
 
     def _parts(self) -> tuple[int, int]:
@@ -256,6 +275,7 @@ class ImageDataModule(pl.LightningDataModule):
         sampler = BatchSampler(
             len(dataset), batch_size, seed=self.seed, shuffle=train, drop_last=train, rank=rank,
             world_size=world_size, parts=self.accumulate if train else 1,
+            kinds=None if train or dataset.is_even else _kinds(dataset.sizes),
         )  # fmt: skip
         workers = self._workers()
         return ResumableLoader(
@@ -314,6 +334,11 @@ class ImageDataModule(pl.LightningDataModule):
             return ViewBatch(groups, owners, batch.targets.to(device, non_blocking=True), batch.indices)
         images, targets = (tensor.to(device, non_blocking=True) for tensor in batch[:2])
         return Batch(images, targets, batch.indices)
+
+
+def _kinds(sizes: np.ndarray) -> np.ndarray:
+    """A number for each height and width (N, 2), ascending with them."""
+    return np.unique(sizes, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _try(dataset: BatchDataset) -> None:

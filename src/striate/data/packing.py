@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from striate.data.pack import IMAGES, LABELS, NAMES, SHARD
+from striate.data.pack import IMAGES, LABELS, MASKS, NAMES, SHARD
 
 SHARD_BYTES = 256 << 20
 BATCH_BYTES = 16 << 20
@@ -19,6 +20,7 @@ def write_array_split(
     shape: tuple[int, int, int, int],
     labels: np.ndarray,
     names: Sequence[str],
+    masks: Iterable[np.ndarray] | None = None,
 ) -> None:
     """Writes one split of an array pack.
 
@@ -29,8 +31,18 @@ def write_array_split(
         shape: (N, H, W, C) of all pieces together.
         labels: (N,) int64.
         names: N paths of raw pictures.
+        masks: consecutive pieces (n, H, W) uint8 of their masks, where they have any.
     """
-    with open(folder / IMAGES.format(split), "wb") as stream:
+    _write_blocks(folder / IMAGES.format(split), blocks, shape)
+    if masks is not None:
+        _write_blocks(folder / MASKS.format(split), masks, shape[:3])
+    with open(folder / LABELS.format(split), "wb") as stream:
+        np.lib.format.write_array(stream, np.asarray(labels, np.int64), version=(1, 0))
+    (folder / NAMES.format(split)).write_text(json.dumps(list(names), ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_blocks(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:
+    with open(path, "wb") as stream:
         # Not by a writable memory map: a full disk would kill the process there instead of raising.
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
@@ -40,13 +52,15 @@ def write_array_split(
             stream.write(np.ascontiguousarray(block).data)
             written += len(block)
         assert written == shape[0]
-    with open(folder / LABELS.format(split), "wb") as stream:
-        np.lib.format.write_array(stream, np.asarray(labels, np.int64), version=(1, 0))
-    (folder / NAMES.format(split)).write_text(json.dumps(list(names), ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_encoded_split(
-    folder: Path, split: str, files: Iterable[bytes | memoryview], labels: np.ndarray, names: Sequence[str]
+    folder: Path,
+    split: str,
+    files: Iterable[bytes | memoryview],
+    labels: np.ndarray,
+    names: Sequence[str],
+    masks: Iterable[bytes | memoryview] | None = None,
 ) -> None:
     """Writes one split of an encoded pack as Arrow IPC shards of about `SHARD_BYTES`.
 
@@ -56,10 +70,13 @@ def write_encoded_split(
         files: N plain grey or RGB picture files.
         labels: (N,) int64.
         names: N paths of raw pictures.
+        masks: N mask files, where pictures have any.
     """
     import pyarrow as pa
 
-    schema = pa.schema([("image", pa.large_binary()), ("label", pa.int64()), ("name", pa.string())])
+    columns_of_all = [("image", pa.large_binary()), ("label", pa.int64()), ("name", pa.string())]
+    schema = pa.schema([*columns_of_all, ("mask", pa.large_binary())] if masks is not None else columns_of_all)
+    masks = None if masks is None else iter(masks)
     writer, shard, shard_bytes, start = None, 0, 0, 0
     try:
         for offsets, content in _batches(files):
@@ -72,6 +89,8 @@ def write_encoded_split(
             buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(content)]
             images = pa.LargeBinaryArray.from_buffers(pa.large_binary(), stop - start, buffers)
             columns = [images, pa.array(np.asarray(labels[start:stop], np.int64)), pa.array(list(names[start:stop]))]
+            if masks is not None:
+                columns.append(pa.array([bytes(mask) for mask in islice(masks, stop - start)], pa.large_binary()))
             writer.write_batch(pa.record_batch(columns, schema=schema))
             shard_bytes, start = shard_bytes + len(content), stop
     finally:

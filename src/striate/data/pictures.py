@@ -202,7 +202,7 @@ def _one_line(error: Exception) -> str:
     return text if text and " at 0x" not in text else type(error).__name__
 
 
-def apply_geometry(image: np.ndarray, geometry: Mapping[str, Any]) -> np.ndarray:
+def apply_geometry(image: np.ndarray, geometry: Mapping[str, Any], fill: int = 0) -> np.ndarray:
     """Brings a picture to the size that a pack gave to it; `prepare` and `predict` both call this.
 
     First what is larger than `max_short_side` is shrunk to it, the aspect kept; then, where `image_size` is given, the
@@ -212,6 +212,7 @@ def apply_geometry(image: np.ndarray, geometry: Mapping[str, Any]) -> np.ndarray
         image: (H, W, C) uint8, C is 1 or 3.
         geometry: "image_size" ([height, width] or None), "fit" ("crop": the largest middle part of the aspect;
             "pad": the whole picture on black; "stretch"), "max_short_side" (pixels or None), "interpolation".
+        fill: grey value of what is padded.
 
     Returns:
         (H', W', C) uint8; `image` itself where nothing is to be done.
@@ -229,7 +230,7 @@ def apply_geometry(image: np.ndarray, geometry: Mapping[str, Any]) -> np.ndarray
     if fit == "stretch":
         return _resize(image, height, width, interpolation)
     if fit == "pad":
-        return _pad(image, height, width, interpolation)
+        return _pad(image, height, width, interpolation, fill)
     return _crop(image, height, width, interpolation)
 
 
@@ -242,13 +243,13 @@ def _crop(image: np.ndarray, height: int, width: int, interpolation: str) -> np.
     return _resize(image[top : top + cut_rows, left : left + cut_columns], height, width, interpolation)
 
 
-def _pad(image: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+def _pad(image: np.ndarray, height: int, width: int, interpolation: str, fill: int) -> np.ndarray:
     rows, columns = image.shape[:2]
     scale = min(height / rows, width / columns)
     new_rows, new_columns = (max(1, min(limit, round(side * scale)))
                              for side, limit in ((rows, height), (columns, width)))  # fmt: skip
     top, left = (height - new_rows) // 2, (width - new_columns) // 2
-    padded = np.zeros((height, width, image.shape[2]), np.uint8)
+    padded = np.full((height, width, image.shape[2]), fill, np.uint8)
     padded[top : top + new_rows, left : left + new_columns] = _resize(image, new_rows, new_columns, interpolation)
     return padded
 
@@ -276,6 +277,14 @@ def encode(image: np.ndarray, *, lossy: bool) -> bytes:
         done, buffer = cv2.imencode(".jpg", content, options)
     else:
         done, buffer = cv2.imencode(".png", content)
+    assert done
+    return buffer.tobytes()
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """A PNG of a mask (H, W) uint8."""
+    # Runs of equal bytes are what masks consist of: quicker to write and smaller than by zlib's own search.
+    done, buffer = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE])
     assert done
     return buffer.tobytes()
 

@@ -5,6 +5,8 @@ pictures are found, splits are cut and the pack is written. The same raw data an
 and passport, whatever the number of processes.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from striate.data import fingerprint
 from striate.data.decoding import begin_imports, sensible_workers
 from striate.data.making import make_set
+from striate.data.masks import Labelling
 from striate.data.meta import Meta
 from striate.data.pictures import FITS, INTERPOLATIONS, MAX_PIXELS
 from striate.data.reporting import show_notes, summary
@@ -27,7 +30,8 @@ class Preparation:
     """How raw pictures become a pack.
 
     Args:
-        image_size: side in pixels of the square that all pictures are brought to; None keeps their sizes.
+        image_size: side in pixels of the square that all pictures are brought to, or [height, width]; None keeps their
+            sizes.
         channels: 1 (grey), 3 (RGB) or "auto": 1 if all pictures are grey.
         fit: how a picture comes to `image_size`: "crop" (its largest middle square), "pad" (the whole on black) or
             "stretch".
@@ -47,7 +51,7 @@ class Preparation:
         ConfigurationError: a value that is not valid.
     """
 
-    image_size: int | None = None
+    image_size: int | Sequence[int] | None = None
     channels: int | str = "auto"
     fit: str = "crop"
     interpolation: str = "bicubic"
@@ -68,7 +72,7 @@ class Preparation:
         self._one_of("bad", ("fail", "drop"))
         self._one_of("leaks", ("fail", "drop", "keep"))
         self._one_of("pack", ("auto", "array", "encoded"))
-        self._whole("image_size", 1, 8192, optional=True)
+        self._check_size()
         self._whole("max_short_side", 1, 65536, optional=True)
         self._whole("max_pixels", 1, 1 << 40)
         self._whole("split_seed", 0, 1 << 63)
@@ -103,14 +107,30 @@ class Preparation:
                 + (", or null" if optional else "")
             )
 
+    def _check_size(self) -> None:
+        size = self.image_size
+        if isinstance(size, Sequence):
+            sound = len(size) == 2 and all(type(side) is int and 1 <= side <= 8192 for side in size)
+            if not sound:
+                raise ConfigurationError(f"data.prepare.image_size={list(size)} is not valid: expected [height, width]")
+        else:
+            self._whole("image_size", 1, 8192, optional=True)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) that all pictures are brought to."""
+        if self.image_size is None:
+            return None
+        height, width = self.image_size if isinstance(self.image_size, Sequence) else (self.image_size,) * 2
+        return height, width
+
     @property
     def geometry(self) -> dict[str, Any]:
         """For `pictures.apply_geometry`."""
-        side = self.image_size
         return {
-            "image_size": None if side is None else [side, side],
+            "image_size": None if self.size is None else list(self.size),
             "fit": self.fit,
-            "max_short_side": self.max_short_side if side is None else None,
+            "max_short_side": self.max_short_side if self.size is None else None,
             "interpolation": self.interpolation,
         }
 
@@ -118,13 +138,14 @@ class Preparation:
         """What of it shapes the pack."""
         return {key: value for key, value in asdict(self).items() if key != "workers"}
 
-    def wanted(self, count: int) -> Wanted:
-        """How `count` pictures are to be kept."""
+    def wanted(self, count: int, labelling: Labelling | None = None) -> Wanted:
+        """How `count` pictures, and masks of this labelling, are to be kept."""
         pack, channels = self.pack, None if self.channels == "auto" else int(self.channels)
-        if pack == "auto" and self.image_size is not None:
-            pack = "array" if count * self.image_size**2 * (channels or 3) <= ARRAY_BYTES else "encoded"
+        if pack == "auto" and self.size is not None:
+            picture_bytes = math.prod(self.size) * ((channels or 3) + (labelling is not None))
+            pack = "array" if count * picture_bytes <= ARRAY_BYTES else "encoded"
         expected = count if self.bad == "fail" else None
-        return Wanted(pack, channels, self.geometry, self.max_pixels, expected)
+        return Wanted(pack, channels, self.geometry, self.max_pixels, expected, labelling)
 
 
 def prepare(

@@ -71,7 +71,7 @@ def show_notes(notes: Iterable[Note], report: Path) -> None:
 
 def summary(meta: Meta) -> str:
     """A prepared set in two lines."""
-    counts = ", ".join(f"{sum(meta.counts[split]):,} {split}" for split in meta.splits)
+    counts = ", ".join(f"{meta.samples[split]:,} {split}" for split in meta.splits)
     size = f"{meta.image_size[1]} × {meta.image_size[0]}" if meta.image_size else "sizes of their own"
     colour = "grey" if meta.channels == 1 else "RGB"
     mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (meta.mean, meta.std))

@@ -169,6 +169,8 @@ class BatchSampler(Sampler[tuple[int, Indices]]):
         weights: one per sample, see `epoch_order`, also for what indices above `length` mean.
         parts: a global batch comes in so many requests, one after another, whose gradients are accumulated; a number
             above 1 needs `drop_last`, so that every batch has all its parts, and must divide `batch_size`.
+        kinds: (length,) whole numbers: no batch holds samples of two kinds. The order is then that of the kinds, and
+            within a kind that of the samples; not with `shuffle`, `drop_last` or `weights`.
 
     Attributes:
         epoch: of the next iteration; set by `set_epoch`, which Lightning calls.
@@ -187,6 +189,7 @@ class BatchSampler(Sampler[tuple[int, Indices]]):
         world_size: int = 1,
         weights: ArrayLike | None = None,
         parts: int = 1,
+        kinds: ArrayLike | None = None,
     ):
         _check_not_negative(length=length, seed=seed)
         if parts < 1 or batch_size % parts or (parts > 1 and not drop_last):
@@ -201,6 +204,9 @@ class BatchSampler(Sampler[tuple[int, Indices]]):
         self.shuffle, self.drop_last = shuffle, drop_last
         self.rank, self.world_size, self.parts = rank, world_size, parts
         self.weights = None if weights is None else np.asarray(weights, np.float64)
+        if kinds is not None and (shuffle or drop_last or weights is not None or np.shape(kinds) != (length,)):
+            raise ValueError(f"kinds need samples in order, all of them: expected one for each of {length} and no more")
+        self._kinds = None if kinds is None else np.asarray(kinds, np.int64)
         self.epoch = 0
         self.start_batch = 0
 
@@ -210,8 +216,16 @@ class BatchSampler(Sampler[tuple[int, Indices]]):
 
     def __len__(self) -> int:
         """Requests in a whole epoch, the same on every rank: batches times parts."""
+        if self._kinds is not None:
+            return len(self._of_one_kind(self._kinds))
         batches = self.length // self.batch_size if self.drop_last else -(-self.length // self.batch_size)
         return batches * self.parts
+
+    def _of_one_kind(self, kinds: Indices) -> list[Indices]:
+        """Global batches whose samples are of one kind."""
+        order = np.argsort(kinds, kind="stable")
+        runs = np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1) if len(order) else []
+        return [run[start : start + self.batch_size] for run in runs for start in range(0, len(run), self.batch_size)]
 
     def __iter__(self) -> Iterator[tuple[int, Indices]]:
         # A generator: PyTorch's loader with worker processes asks for an iterator twice and draws from the second
@@ -220,6 +234,11 @@ class BatchSampler(Sampler[tuple[int, Indices]]):
         if not 0 <= start <= len(self):
             raise ValueError(f"expected to start at one of the {len(self)} batches, got {start}")
         epoch = self.epoch
+        if self._kinds is not None:
+            yield from (
+                (epoch, batch[self.rank :: self.world_size]) for batch in self._of_one_kind(self._kinds)[start:]
+            )
+            return
         order = epoch_order(self.length, self.seed, epoch, self.shuffle, self.weights)
         size = self.batch_size // self.parts
         for request in range(start, len(self)):

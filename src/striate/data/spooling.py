@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from striate.data.decoding import Decoded, Form, Refused
+from striate.data.masks import Labelling
 from striate.errors import DataError
 
 ARRAY_BYTES = 2 << 30
@@ -31,6 +32,7 @@ class Wanted:
         geometry: for `apply_geometry`.
         max_pixels: of a raw picture.
         count: how many there will be, None where some may be dropped.
+        labelling: what the values of their masks mean; None where there are none.
     """
 
     pack: str
@@ -38,6 +40,7 @@ class Wanted:
     geometry: dict
     max_pixels: int
     count: int | None
+    labelling: Labelling | None = None
 
 
 @dataclass
@@ -58,6 +61,8 @@ class Stowed:
         pixels: in the process's file of pixels, where each begins.
         files: in the process's file of files, where each begins.
         file_bytes: length of each.
+        mask_bytes: length of each one's mask file, which lies behind it, as a mask's pixels behind the picture's.
+        class_pixels: of each mask, pixels of each class.
     """
 
     process: int
@@ -73,6 +78,8 @@ class Stowed:
     pixels: array = field(default_factory=lambda: array("q"))
     files: array = field(default_factory=lambda: array("q"))
     file_bytes: array = field(default_factory=lambda: array("q"))
+    mask_bytes: array = field(default_factory=lambda: array("q"))
+    class_pixels: array = field(default_factory=lambda: array("q"))
 
 
 def stow(folder: Path, pictures: Iterator[Decoded | Refused]) -> Stowed:
@@ -102,10 +109,16 @@ def stow(folder: Path, pictures: Iterator[Decoded | Refused]) -> Stowed:
                 if picture.pixels is not None:
                     stowed.pixels.append(pixels_end)
                     pixels_end += pixels.write(picture.pixels.data)
+                    if picture.mask is not None:
+                        pixels_end += pixels.write(picture.mask.data)
                 if picture.file is not None:
                     stowed.files.append(files_end)
                     stowed.file_bytes.append(len(picture.file))
                     files_end += files.write(picture.file)
+                    if picture.mask_file is not None:
+                        stowed.mask_bytes.append(len(picture.mask_file))
+                        files_end += files.write(picture.mask_file)
+                stowed.class_pixels.extend(picture.class_pixels or ())
             stowed.count += 1
     return stowed
 
@@ -137,6 +150,7 @@ class Spool:
         self._first_name = ""
         self._processes, self._pixel_counts, self._sums = array("q"), array("q"), array("q")
         self._pixel_starts, self._file_starts, self._file_bytes = array("q"), array("q"), array("q")
+        self._mask_bytes, self._class_pixels = array("q"), array("q")
         self._pixels_gone = False
         self._room = ARRAY_BYTES if wanted.pack == "auto" else 1 << 62
         # Where one picture is more than its share of that, it is known at once that it will be no array.
@@ -147,8 +161,9 @@ class Spool:
         """What is still wanted of the pictures to come."""
         wanted = self.wanted
         return Form(
-            wanted.channels, wanted.geometry, wanted.max_pixels, self._with_pixels, self._with_files, self._share
-        )
+            wanted.channels, wanted.geometry, wanted.max_pixels, self._with_pixels, self._with_files, self._share,
+            wanted.labelling,
+        )  # fmt: skip
 
     @property
     def pack(self) -> str:
@@ -162,6 +177,18 @@ class Spool:
     @property
     def _stored(self) -> int:
         return self.wanted.channels or 3
+
+    @property
+    def _has_masks(self) -> bool:
+        return self.wanted.labelling is not None
+
+    @property
+    def class_pixels(self) -> np.ndarray:
+        """(N, K) int64: pixels of each class in each mask."""
+        assert self.wanted.labelling is not None
+        return np.frombuffer(self._class_pixels, np.int64).reshape(
+            len(self.entries), len(self.wanted.labelling.classes)
+        )
 
     def add(self, first: int, stowed: Stowed, name_of: Callable[[int], str]) -> None:
         """Takes consecutive pictures that a process has stowed away.
@@ -192,7 +219,9 @@ class Spool:
         self._file_bytes.extend(stowed.file_bytes)
         self._pixel_starts.extend(stowed.pixels)
         self._sums.extend(stowed.sums)
-        self._room -= sum(counts) * self._stored
+        self._mask_bytes.extend(stowed.mask_bytes)
+        self._class_pixels.extend(stowed.class_pixels)
+        self._room -= sum(counts) * (self._stored + self._has_masks)
         if len(stowed.pixels) < len(stowed.kept) or self._room < 0:
             self._with_pixels = False
         if not (stowed.pixels or self._with_pixels or self._pixels_gone):  # none are on their way any more
@@ -215,6 +244,11 @@ class Spool:
             self._with_files = False
             self._unlink("*.files.spool")
 
+    @property
+    def areas(self) -> np.ndarray:
+        """(N,) int64: pixels of each picture."""
+        return np.frombuffer(self._pixel_counts, np.int64)
+
     def totals(self, rows: np.ndarray) -> tuple[int, list[int], list[int]]:
         """Pixels, sums per channel and sums of squares per channel of some of the pictures; exact."""
         sums = np.frombuffer(self._sums, np.int64).reshape(len(self.entries), 2, -1)[rows, :, : self.channels]
@@ -225,18 +259,31 @@ class Spool:
         """Blocks (n, H, W, C) of the pictures at `rows`, in that order."""
         assert self.size is not None
         shape = (*self.size, self._stored)
-        picture_bytes = math.prod(shape)
+        for block in self._records(rows, slice(0, math.prod(shape))):
+            yield block.reshape(-1, *shape)[..., : self.channels]
+
+    def masks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Blocks (n, H, W) of their masks, in that order."""
+        assert self.size is not None
+        for block in self._records(rows, slice(math.prod(self.size) * self._stored, None)):
+            yield block.reshape(-1, *self.size)
+
+    def _records(self, rows: np.ndarray, part: slice) -> Iterator[np.ndarray]:
+        """Blocks (n, bytes) of a part of what is kept of each of the pictures: its pixels, then its mask."""
+        assert self.size is not None
+        record = math.prod(self.size) * (self._stored + self._has_masks)
+        length = len(range(record)[part])
         processes = np.frombuffer(self._processes, np.int64)
-        numbers = np.frombuffer(self._pixel_starts, np.int64) // picture_bytes
-        maps = {process: _mapped(_pixel_path(self.folder, process)).reshape(-1, *shape) for process in set(processes)}
-        step = max(1, BLOCK_BYTES // picture_bytes)
+        numbers = np.frombuffer(self._pixel_starts, np.int64) // record
+        maps = {process: _mapped(_pixel_path(self.folder, process)).reshape(-1, record) for process in set(processes)}
+        step = max(1, BLOCK_BYTES // length)
         for start in range(0, len(rows), step):
             chosen = rows[start : start + step]
-            block = np.empty((len(chosen), *shape), np.uint8)
-            for process, pictures in maps.items():
+            block = np.empty((len(chosen), length), np.uint8)
+            for process, records in maps.items():
                 own = np.flatnonzero(processes[chosen] == process)
-                block[own] = pictures[numbers[chosen[own]]]
-            yield block[..., : self.channels]
+                block[own] = records[numbers[chosen[own]], part]
+            yield block
 
     def files(self, rows: np.ndarray) -> Iterator[memoryview]:
         """The picture files at `rows`, in that order."""
@@ -244,6 +291,13 @@ class Spool:
         for row in rows.tolist():
             start = self._file_starts[row]
             yield maps[self._processes[row]][start : start + self._file_bytes[row]]
+
+    def mask_files(self, rows: np.ndarray) -> Iterator[memoryview]:
+        """The mask files at `rows`, in that order."""
+        maps = {process: _mapped(_file_path(self.folder, process)).data for process in set(self._processes)}
+        for row in rows.tolist():
+            start = self._file_starts[row] + self._file_bytes[row]
+            yield maps[self._processes[row]][start : start + self._mask_bytes[row]]
 
     def remove(self) -> None:
         """Gives the room back."""

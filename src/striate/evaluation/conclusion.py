@@ -33,12 +33,16 @@ def conclude(
     if rows:
         learning_curves(rows, folder / "learning_curves.png")
     write_json(folder / "metrics.json", dict(metrics))
-    names = ["history.csv", "learning_curves.png", "metrics.json"]
+    names = [
+        "history.csv",
+        "learning_curves.png",
+        "metrics.json",
+        *(["mosaic_val.png"] if "val/miou" in metrics else []),
+    ]
     if output_dir is not None and model is not None:
         side = Path(f"{model}{CHECKSUM_SUFFIX}")
-        publish(
-            {side: "model.ckpt.sha256", model: "model.ckpt"} | {folder / name: name for name in names}, Path(output_dir)
-        )
+        files = {folder / name: name for name in names if (folder / name).is_file()}
+        publish({side: "model.ckpt.sha256", model: "model.ckpt"} | files, Path(output_dir))
         folder, model = Path(output_dir), Path(output_dir) / "model.ckpt"
     run.record("finished", metrics=dict(metrics))
     if "test/top1_micro" in metrics:
@@ -46,6 +50,11 @@ def conclude(
         say(
             f"Test: top-1 {metrics['test/top1_micro']:.2%} (95 % interval {low:.2%} to {high:.2%}, "
             f"{test_samples} pictures), loss {metrics['test/loss']:.4f}"
+        )
+    if "test/miou" in metrics:
+        say(
+            f"Test: mean IoU {metrics['test/miou']:.2%}, pixel accuracy {metrics['test/pixel_accuracy']:.2%}, "
+            f"loss {metrics['test/loss']:.4f} ({test_samples} pictures)"
         )
     say("Worth opening: " + ", ".join(shown(folder / name) for name in names if (folder / name).is_file()))
     if model is not None:

@@ -51,6 +51,7 @@ _STYLE: dict[Any, Any] = {
 
 _CELLS_WITH_NUMBERS = 30  # classes up to which each cell of a confusion matrix says its count
 _NAMED_CLASSES = 130  # classes up to which the axes say names, not numbers
+_SHARES = ("error", "mean IoU")  # panels of learning curves in percent
 _PAIRS = 25  # most frequent confusions listed beside a large matrix
 
 
@@ -262,15 +263,19 @@ def learning_curves(
     """Draws loss, error and learning rate over the epochs, and marks the best epoch.
 
     Args:
-        rows: one an epoch as in `history.csv`: epoch, train/loss, val/loss, train/error_micro, val/error_micro,
-            learning_rate. A missing or empty cell is not drawn.
+        rows: one an epoch as in `history.csv`: epoch, train/loss, val/loss, train/error_micro, val/error_micro
+            (of pixels train/pixel_error, val/miou), learning_rate. A missing or empty cell is not drawn.
         path: of the PNG file.
         monitor: the figure by which the best epoch is chosen.
         mode: `max` or `min`.
     """
+    pixels = any("val/miou" in row for row in rows)
+    answers = {"train/error_micro": "training", "val/error_micro": "validation"}
     panels = (
         ("loss", {"train/loss": "training", "val/loss": "validation"}),
-        ("error", {"train/error_micro": "training", "val/error_micro": "validation"}),
+        ("mean IoU", {"train/pixel_error": "wrong pixels, training", "val/miou": "mean IoU, validation"})
+        if pixels
+        else ("error", answers),
         ("learning rate", {"learning_rate": ""}),
     )
     best = _best_epoch(rows, monitor, mode)
@@ -289,7 +294,7 @@ def learning_curves(
                 axes.axvline(float(best["epoch"]), color=GREY, linestyle=":", linewidth=1.2, label=f"best epoch{at}")
             axes.set(title=title, xlabel="epoch", xlim=(0.5, len(rows) + 0.5), ylim=(0, 1.08 * max(drawn) or 1))
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
-            if title == "error":
+            if title in _SHARES:
                 axes.yaxis.set_major_formatter(FuncFormatter(_percent))
             if title == "learning rate":
                 axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
@@ -301,7 +306,7 @@ def learning_curves(
 
 
 def _short(value: float, title: str) -> str:
-    return f"{value:.2%}" if title == "error" else f"{value:.4g}"
+    return f"{value:.2%}" if title in _SHARES else f"{value:.4g}"
 
 
 def _figure(row: Mapping[str, Any], column: str) -> float | None:

@@ -98,6 +98,16 @@ PAPERS = {  # by class
     "ResNet": Paper("He et al.", 2015, "arXiv:1512.03385"),
     "CifarResNet": Paper("He et al.", 2015, "arXiv:1512.03385, sec. 4.2"),
     "MobileNet": Paper("Howard et al.", 2017, "arXiv:1704.04861"),
+    "FCN": Paper("Long et al.", 2015, "arXiv:1411.4038"),
+    "DeconvNet": Paper("Noh et al.", 2015, "arXiv:1505.04366"),
+    "SegNet": Paper("Badrinarayanan et al.", 2017, "arXiv:1511.00561"),
+    "SegNetBasic": Paper("Badrinarayanan et al.", 2017, "arXiv:1511.00561, sec. 3.1"),
+    "UNet": Paper("Ronneberger et al.", 2015, "arXiv:1505.04597"),
+    "BackboneUNet": Paper("Ronneberger et al.", 2015, "arXiv:1505.04597, on a backbone"),
+    "DeepLabV1": Paper("Chen et al.", 2014, "arXiv:1412.7062"),
+    "DeepLabV2": Paper("Chen et al.", 2016, "arXiv:1606.00915"),
+    "DeepLabV3": Paper("Chen et al.", 2017, "arXiv:1706.05587"),
+    "DilatedFCN": Paper("Long et al.", 2015, "arXiv:1411.4038, as torchvision has it"),
 }
 
 _HOWARD, _HE, _FCN = "Howard et al. 2017", "He et al. 2015", "Long et al. 2015, Table 1"
@@ -192,6 +202,11 @@ def _cifar(depth: int, parameters: str, top1: float) -> Entry:
         (Score("CIFAR-10 test", protocol, f"{_HE}, Table 6", top1),),
         input=CIFAR,
     )
+
+
+def _deeplab(parameters: str, **options: Any) -> Entry:
+    figure = Figure("parameters", parameters, "Chen et al. 2014, Table 2")
+    return Entry("deeplab_largefov", (figure,), input=(3, 321, 321), options=options)
 
 
 _LENET = "LeCun et al. 1998, sec. II-B"
@@ -347,6 +362,27 @@ ENTRIES = (
     _cifar(56, "0.85 M", 6.97),
     _cifar(110, "1.7 M", 6.43),
     _cifar(1202, "19.4 M", 7.93),
+    Entry(
+        "fcn32s",
+        (
+            Figure("parameters", "134 M", _FCN, "!upscore32"),
+            Figure("receptive_field", "404", _FCN, "backbone.fc6"),
+        ),
+        notes=("The paper does not count the fixed kernels of the upsampling, here 1,806,336.",),
+        input=(3, 500, 500),
+    ),
+    Entry("deconvnet", (Figure("parameters", "252 M", "Noh et al. 2015"),)),
+    Entry(
+        "segnet_basic",
+        notes=(
+            "The paper prints 1.425 million parameters and says that there are no biases: the weights are 1,415,040, "
+            "with biases as released 1,416,587; nothing in its description gives the rest.",
+        ),
+        input=(3, 360, 480),
+    ),
+    _deeplab("20.5 M"),
+    _deeplab("134.3 M", kernel=7, rate=4, hidden=4096),
+    _deeplab("65.1 M", kernel=4, rate=4, hidden=4096),
     Entry(
         "mobilenet",
         (

@@ -1,7 +1,8 @@
 """Counts of a classifier over a whole split, kept where the batches are and read once, at the end."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,30 +12,26 @@ from striate.errors import DivergedError
 from striate.evaluation import metrics
 
 
-class ClassificationTally(nn.Module):
-    """Sums over samples from which every figure follows, equal for any division into batches and processes.
-
-    `update` waits for nothing: it only queues operations on the device of the logits. Whole numbers are summed as
-    int64, the rest in float64, so that figures do not depend on how the samples were divided (to 1e-12 of themselves).
+class Sums(nn.Module):
+    """Named sums over samples, moved with the module, reset, and added up over processes.
 
     A module, so that it moves with the task; yet its tensors are neither parameters nor buffers:
     DistributedDataParallel would overwrite buffers by those of process 0 before each forward pass, a half-precision
     trainer would cast them, and weight averaging would average them.
 
     Args:
-        num_classes: K, at least 2.
-
-    Raises:
-        ValueError: fewer classes.
+        num_classes: K.
     """
 
     def __init__(self, num_classes: int):
         super().__init__()
-        if num_classes < 2:
-            raise ValueError(f"expected at least 2 classes, got {num_classes}")
         self.num_classes = num_classes
         self._state: dict[str, Tensor] = {}
         self.reset("cpu")
+
+    @abstractmethod
+    def _empty(self, zeros: Callable[..., Tensor]) -> dict[str, Tensor]:
+        """The sums over nothing; `zeros(*shape, dtype=torch.int64)` makes them. One is called `confusion`."""
 
     @torch.inference_mode(False)  # else what is reset in a validation loop could not be written to outside of one
     def reset(self, device: torch.device | str | None = None) -> None:
@@ -44,7 +41,58 @@ class ClassificationTally(nn.Module):
         def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
 
-        self._state = {
+        self._state = self._empty(zeros)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # `fn` moves and may cast; only the move is wanted.
+        super()._apply(fn, recurse)
+        self._move(fn(torch.empty(0, device=self._state["confusion"].device)).device)
+        return self
+
+    def _move(self, device: torch.device) -> None:
+        self._state = {name: tensor.to(device) for name, tensor in self._state.items()}
+
+    def _follow(self, device: torch.device) -> None:
+        if self._state["confusion"].device != device:
+            self._move(device)  # FSDP moves parameters one by one, never the module
+
+    def state(self) -> dict[str, Tensor]:
+        """The sums themselves."""
+        return dict(self._state)
+
+    def numpy(self) -> dict[str, Any]:
+        """The sums as NumPy arrays: what the functions of `metrics` take. Waits for the device."""
+        return {name: tensor.cpu().numpy() for name, tensor in self._state.items()}
+
+    def reduce(self, all_reduce: Callable[[Tensor], Tensor]) -> None:
+        """Adds up the sums of all processes; once, after the last batch.
+
+        Args:
+            all_reduce: gives the sum of a tensor over the processes; it may work in place.
+        """
+        self._state = {name: all_reduce(tensor) for name, tensor in self._state.items()}
+
+
+class ClassificationTally(Sums):
+    """Sums over samples from which every figure follows, equal for any division into batches and processes.
+
+    `update` waits for nothing: it only queues operations on the device of the logits. Whole numbers are summed as
+    int64, the rest in float64, so that figures do not depend on how the samples were divided (to 1e-12 of themselves).
+
+    Args:
+        num_classes: K, at least 2.
+
+    Raises:
+        ValueError: fewer classes.
+    """
+
+    def __init__(self, num_classes: int):
+        if num_classes < 2:
+            raise ValueError(f"expected at least 2 classes, got {num_classes}")
+        super().__init__(num_classes)
+
+    def _empty(self, zeros: Callable[..., Tensor]) -> dict[str, Tensor]:
+        return {
             "confusion": zeros(self.num_classes, self.num_classes),  # true classes in rows
             "top5_hits": zeros(),
             "criterion": zeros(dtype=torch.float64),
@@ -56,15 +104,6 @@ class ClassificationTally(nn.Module):
             "bin_confidence": zeros(metrics.BINS, dtype=torch.float64),
             "bin_hits": zeros(metrics.BINS),
         }
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ClassificationTally":
-        # `fn` moves and may cast; only the move is wanted.
-        super()._apply(fn, recurse)
-        self._move(fn(torch.empty(0, device=self._state["confusion"].device)).device)
-        return self
-
-    def _move(self, device: torch.device) -> None:
-        self._state = {name: tensor.to(device) for name, tensor in self._state.items()}
 
     @torch.no_grad()
     def update(
@@ -92,8 +131,7 @@ class ClassificationTally(nn.Module):
             raise ValueError(
                 f"expected one value of the criterion a sample, ({samples},), got {tuple(criterion.shape)}"
             )
-        if self._state["confusion"].device != logits.device:
-            self._move(logits.device)  # FSDP moves parameters one by one, never the module
+        self._follow(logits.device)
         state = self._state
         log_probabilities = logits.double().log_softmax(dim=1)
         best, predicted = log_probabilities.max(dim=1)[0], logits.argmax(dim=1)
@@ -138,19 +176,7 @@ class ClassificationTally(nn.Module):
             (float64), not_finite (samples whose logits or likelihood are not finite), and per bin of confidence, (15,):
             bin_samples, bin_confidence (float64), bin_hits.
         """
-        return dict(self._state)
-
-    def numpy(self) -> dict[str, Any]:
-        """The sums as NumPy arrays: what the functions of `metrics` take. Waits for the device."""
-        return {name: tensor.cpu().numpy() for name, tensor in self._state.items()}
-
-    def reduce(self, all_reduce: Callable[[Tensor], Tensor]) -> None:
-        """Adds up the sums of all processes; once, after the last batch.
-
-        Args:
-            all_reduce: gives the sum of a tensor over the processes; it may work in place.
-        """
-        self._state = {name: all_reduce(tensor) for name, tensor in self._state.items()}
+        return super().state()
 
     def compute(self) -> dict[str, float]:
         """The figures, see `metrics.classification_figures`; all finite. Waits for the device.

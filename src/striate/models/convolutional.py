@@ -56,7 +56,7 @@ def fully_convolutional(network: Network) -> FullyConvolutional:
         if isinstance(module, nn.AdaptiveAvgPool2d):
             continue
         if isinstance(module, nn.Linear):
-            module = _as_convolution(module, channels)
+            module = as_convolution(module, channels)
             channels = module.out_channels
         elif isinstance(module, nn.BatchNorm1d):
             module = _over_maps(module)
@@ -69,7 +69,7 @@ def fully_convolutional(network: Network) -> FullyConvolutional:
     return FullyConvolutional(body, nn.Sequential(*layers))
 
 
-def _as_convolution(layer: nn.Linear, channels: int) -> nn.Conv2d:
+def as_convolution(layer: nn.Linear, channels: int) -> nn.Conv2d:
     """The same parameters, over the maps that were flattened channel by channel, row by row."""
     side = isqrt(layer.in_features // channels)
     assert channels * side**2 == layer.in_features

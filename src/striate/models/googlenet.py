@@ -130,6 +130,7 @@ class GoogLeNet(Network):
 
     paper_input = (3, 224, 224)
     smallest_side = 31
+    rounds_up = False
     head = ("avgpool", "dropout", "fc")
     num_features = 1024
 

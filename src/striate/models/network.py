@@ -58,6 +58,7 @@ class Network(nn.Module):
         paper_input: (C, H, W) of the pictures for which the paper gives its figures.
         smallest_side: the least height and width that the layers leave something of.
         any_size: whether `forward_features` takes all sizes from there on.
+        rounds_up: whether a side s gives maps of ceil(s / stride) whatever s; else only where the strides divide it.
         feature_info: stage name -> FeatureInfo, in order; unless a network says otherwise, the modules of its stages
             one after the other are its body.
         head: names of the modules that make logits of the last map, in order; the first linear layer flattens it. None
@@ -66,6 +67,8 @@ class Network(nn.Module):
         classifier_name: name of the last layer; the parameters and buffers below it depend on the classes.
         auxiliary_classifiers: names of the last layers of the auxiliary heads, where these were built.
         auxiliary_weights: of the losses of these heads, the main one having 1.
+        labels_pixels: whether the logits are (N, K, H, W), one vector a pixel.
+        optional_weights: patterns of tensors that a file for this network may lack, or have beyond.
 
     Raises:
         ValueError: a bad argument or an input of the wrong shape; the message names the valid values.
@@ -74,18 +77,26 @@ class Network(nn.Module):
     paper_input: ClassVar[tuple[int, int, int]]
     smallest_side: int = 1
     any_size: bool = True
+    rounds_up: bool = True
     feature_info: dict[str, FeatureInfo]
     head: tuple[str, ...] = ("avgpool", "fc")
     num_features: int
     classifier_name: str = "fc"
     auxiliary_classifiers: tuple[str, ...] = ()
     auxiliary_weights: tuple[float, ...] = ()
+    labels_pixels: bool = False
+    optional_weights: tuple[str, ...] = ()
 
     def __init__(self, num_classes: int, in_channels: int):
         super().__init__()
         check_count("num_classes", num_classes)
         check_count("in_channels", in_channels)
         self.num_classes, self.in_channels = num_classes, in_channels
+
+    @property
+    def class_layers(self) -> tuple[str, ...]:
+        """Names of the layers whose shape depends on the classes."""
+        return (self.classifier_name, *self.auxiliary_classifiers)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)

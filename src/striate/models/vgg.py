@@ -123,6 +123,7 @@ class VGG(DenseHeadNetwork):
             pool = nn.MaxPool2d(2, ceil_mode=ceil_mode)
             self._add_stage(f"pool{block}", width, 2**block, {f"pool{block}": pool})
         self._add_head(pooled_size, hidden, dropout)
+        self.rounds_up = ceil_mode
 
     def forward_with_indices(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Switches]]:
         """The maps of all stages, as `forward_features` gives them, and the switches of the stages pool1 to pool5.

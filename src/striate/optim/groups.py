@@ -1,4 +1,5 @@
-"""Which parameters decay: decided by the type of the module that owns them and by their dimension, never by name."""
+"""Which parameters decay, and at which rates: decided by the type of the module that owns them, by their dimension and
+by the part of the network in which they lie, never by name."""
 
 from typing import Any
 
@@ -11,8 +12,10 @@ WEIGHTED = (_ConvNd, nn.Linear, nn.Bilinear)  # _ConvNd: convolutions and transp
 UNDECAYED = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.Embedding)  # _NormBase: batch and instance norm
 
 
-def parameter_groups(module: nn.Module, *, decay_depthwise: bool = True) -> list[dict[str, Any]]:
-    """Divide the trainable parameters into those that decay and those that do not.
+def parameter_groups(
+    module: nn.Module, *, decay_depthwise: bool = True, backbone_rate: float = 1.0, bias_rate: float = 1.0
+) -> list[dict[str, Any]]:
+    """Divide the trainable parameters into those that decay and those that do not, and by their rates.
 
     Decayed are the weights of convolutions, transposed convolutions and dense layers. Not decayed are all biases, the
     affine parameters of every normalisation, and whatever else is one-dimensional (only axes longer than 1 count: a
@@ -23,15 +26,24 @@ def parameter_groups(module: nn.Module, *, decay_depthwise: bool = True) -> list
         module: the network; parameters with `requires_grad=False` are left out.
         decay_depthwise: False leaves depthwise filters out of the decay, as MobileNet does (Howard et al. 2017,
             section 3.2: "it was important to put very little or no weight decay on the depthwise filters").
+        backbone_rate: times the optimizer's rate, the rate of all that lies in `module.backbone` (DeepLab: 0.1).
+        bias_rate: likewise of the biases of convolutions and dense layers (FCN, as in Caffe: 2); both multiply.
 
     Returns:
         At most two groups for any `torch.optim` optimizer, `name` "decay", with the optimizer's own `weight_decay`, and
         "no_decay", with 0; one without parameters is left out. Within a group the order is that of
-        `module.parameters()`.
+        `module.parameters()`. Parameters of another rate are groups of their own, by the factor "rate", with which
+        whoever makes the optimizer must multiply its `lr`; it stands in the name too.
 
     Raises:
-        ValueError: no trainable parameter, or a lazy one that has no shape yet.
+        ValueError: no trainable parameter, a lazy one that has no shape yet, or a rate of a backbone that is missing.
     """
+    inside: set[nn.Parameter] = set()
+    if backbone_rate != 1.0:
+        if not isinstance(backbone := getattr(module, "backbone", None), nn.Module):
+            raise ValueError(f"expected backbone_rate=1 for {type(module).__name__}, which has no backbone")
+        inside = set(backbone.parameters())
+    rates: dict[nn.Parameter, float] = {}
     verdicts: dict[nn.Parameter, bool] = {}  # in the order of module.parameters(); parameters hash by identity
     for owner in module.modules():
         for parameter in owner.parameters(recurse=False):
@@ -40,12 +52,19 @@ def parameter_groups(module: nn.Module, *, decay_depthwise: bool = True) -> list
             if is_lazy(parameter):
                 raise ValueError(f"expected parameters with a shape: pass a batch through {type(owner).__name__} first")
             verdicts[parameter] = verdicts.get(parameter, True) and _decays(owner, parameter, decay_depthwise)
+            bias = isinstance(owner, WEIGHTED) and parameter is owner.bias
+            rates[parameter] = (backbone_rate if parameter in inside else 1.0) * (bias_rate if bias else 1.0)
     if not verdicts:
         raise ValueError("expected at least one trainable parameter: all are frozen, or there are none")
-    groups: list[dict[str, Any]] = [
-        {"name": "decay", "params": [p for p, decays in verdicts.items() if decays]},
-        {"name": "no_decay", "weight_decay": 0.0, "params": [p for p, decays in verdicts.items() if not decays]},
-    ]
+    groups: list[dict[str, Any]] = []
+    for rate in sorted(set(rates.values()), reverse=True):
+        suffix: dict[str, Any] = {} if rate == 1.0 else {"rate": rate}
+        end = f"_{rate:g}" if suffix else ""
+        own = [(p, decays) for p, decays in verdicts.items() if rates[p] == rate]
+        groups += [
+            {"name": f"decay{end}", "params": [p for p, decays in own if decays], **suffix},
+            {"name": f"no_decay{end}", "weight_decay": 0.0, "params": [p for p, decays in own if not decays], **suffix},
+        ]
     grouped = sorted(id(parameter) for group in groups for parameter in group["params"])
     assert grouped == sorted(id(p) for p in module.parameters() if p.requires_grad), "not each in exactly one group"
     return [group for group in groups if group["params"]]

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional
 
-ClassWeights = Sequence[float] | Literal["balanced"] | None
+ClassWeights = Sequence[float] | Literal["balanced", "median_frequency"] | None
 
 
 class Loss(nn.Module, ABC):
@@ -27,7 +27,8 @@ class Loss(nn.Module, ABC):
     Args:
         class_counts: training samples per class; their number is that of the classes.
         class_weights: one per class, or "balanced" for N / (K * count) (King & Zeng 2001; scikit-learn's), under which
-            every class weighs equally in all and the mean weight of a sample is 1, or None for 1.
+            every class weighs equally in all and the mean weight of a sample is 1, or None for 1. "median_frequency" is
+            for pixels, and whoever knows the pixels puts the numbers of `median_frequency_weights` in its place.
 
     Raises:
         ValueError: as many weights as classes are expected, none negative; "balanced" needs samples of every class.
@@ -43,6 +44,11 @@ class Loss(nn.Module, ABC):
             weight = torch.tensor(_resolve_weights(class_weights, class_counts), dtype=torch.float32)
         # Not in the checkpoint: it follows from the configuration and the counts, both of which are.
         self.register_buffer("weight", weight, persistent=False)
+
+    @property
+    def counts_alike(self) -> bool:
+        """Whether every sample weighs 1, so that a mean needs no sum of weights."""
+        return self.weight is None
 
     @abstractmethod
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -145,6 +151,52 @@ class CrossEntropy(Loss):
             return self._weighted(curvature, targets)
         wanted = self._wanted(targets, logits)
         return curvature * (wanted * _along_classes(self.weight, wanted)).sum(1, keepdim=True)
+
+
+class Focal(Loss):
+    """-(1 - p)^gamma log p of the probability p of the right class (Lin et al. 2017, arXiv:1708.02002, equation 4).
+
+    Args:
+        class_counts: training samples per class.
+        class_weights: see `Loss`; the paper's alpha.
+        gamma: how little what is right already counts; 0 is cross entropy, the paper takes 2.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_counts: Sequence[int],
+        class_weights: ClassWeights = None,
+        gamma: Annotated[float, Ge(0)] = 2.0,
+    ):
+        super().__init__(class_counts=class_counts, class_weights=class_weights)
+        if not gamma >= 0:
+            raise ValueError(f"expected gamma >= 0, got {gamma}")
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        negative = functional.cross_entropy(_widened(logits), targets, reduction="none")  # -log p
+        return self._weighted(self._missing(negative) ** self.gamma * negative, targets)
+
+    @staticmethod
+    def _missing(negative: Tensor) -> Tensor:
+        """1 - p of -log p, without cancellation; never 0, where the slope of a root is infinite."""
+        return -torch.expm1(-negative.clamp_min(torch.finfo(negative.dtype).tiny))
+
+    def output_error(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """[(1 - p)^gamma - gamma p (1 - p)^(gamma - 1) log p] (a - t)."""
+        logits = _widened(logits)
+        negative = functional.cross_entropy(logits, targets, reduction="none")
+        missing, right = self._missing(negative), torch.exp(-negative)
+        slope = missing**self.gamma + self.gamma * right * missing ** (self.gamma - 1) * negative
+        return self._weighted(slope.unsqueeze(1) * (logits.softmax(1) - self._one_hot(targets, logits)), targets)
+
+    def output_curvature(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(1 - p)^gamma a (1 - a): cross entropy's, by the same factor as its loss."""
+        logits = _widened(logits)
+        outputs = logits.softmax(1)
+        missing = self._missing(functional.cross_entropy(logits, targets, reduction="none"))
+        return self._weighted((missing**self.gamma).unsqueeze(1) * outputs * (1 - outputs), targets)
 
 
 class SquaredError(Loss):
@@ -283,6 +335,8 @@ class DiscriminativeDistance(Loss):
 
 def _resolve_weights(class_weights: Sequence[float] | Literal["balanced"], class_counts: Sequence[int]) -> list[float]:
     if isinstance(class_weights, str):
+        if class_weights == "median_frequency":
+            raise ValueError('class_weights "median_frequency" is for pixels; of samples there is "balanced"')
         if class_weights != "balanced":
             raise ValueError(f'expected class_weights to be "balanced", a list or null, got {class_weights!r}')
         if min(class_counts, default=0) < 1:

@@ -61,6 +61,11 @@ def _relocated(node: Any, before: Mapping[str, str], now: Mapping[str, str]) -> 
 def _require_fitting(own: Meta, record: Mapping[str, Any], datamodule: ImageDataModule, allow_other: bool) -> None:
     """Refuses data on which the figures of this checkpoint would say nothing, or something else than they seem to."""
     meta = datamodule.meta
+    if own.kind != meta.kind:
+        raise ConfigurationError(
+            f"the checkpoint was trained for {own.kind}, {meta.name} is made for {meta.kind}",
+            do="name data of the same kind: data=…",
+        )
     if set(own.classes) == set(meta.classes):
         datamodule.classes = list(own.classes)  # by name: another order of the same classes is no difference
     require_same_classes(record, datamodule.meta)
@@ -72,7 +77,7 @@ def _require_fitting(own: Meta, record: Mapping[str, Any], datamodule: ImageData
                 do=f"data.prepare.image_size={size}, or pictures that keep their sizes: data.prepare.pack=encoded; "
                 "under another data.name",
             )
-    elif own.image_size != meta.image_size:
+    elif own.image_size != meta.image_size and not datamodule.labels_pixels:
         raise ConfigurationError(
             f"the checkpoint was trained on pictures of {_size(own)}, {meta.name} has {_size(meta)}",
             do="prepare these pictures with the same data.prepare.image_size, under another data.name",

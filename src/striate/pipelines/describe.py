@@ -110,7 +110,7 @@ def described_data(meta: Meta) -> dict[str, Any]:
     """The set that a network was trained on."""
     if not meta.files:
         return {"name": meta.name, "hash": "unknown: the weights were converted"}
-    samples = {split: sum(counts) for split, counts in meta.counts.items()}
+    samples = meta.samples
     return {"name": meta.name, "hash": meta.hash, "samples": samples, "channels": meta.channels}
 
 

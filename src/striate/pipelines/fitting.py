@@ -17,9 +17,11 @@ from striate.configuration import build, masked
 from striate.data.module import ImageDataModule
 from striate.evaluation.conclusion import conclude
 from striate.messages import is_main_process, say
+from striate.pipelines.showing import Overlays, show_masks
 from striate.resumption import Start
 from striate.storage import load_checkpoint
-from striate.tasks.classification import ClassificationTask
+from striate.tasks.base import SupervisedTask
+from striate.tasks.segmentation import SegmentationTask
 
 
 class Unprofiled(PassThroughProfiler):
@@ -33,12 +35,14 @@ class Unprofiled(PassThroughProfiler):
 
 
 def carry_out(
-    config: Mapping[str, Any], datamodule: ImageDataModule, task: ClassificationTask, start: Start
+    config: Mapping[str, Any], datamodule: ImageDataModule, task: SupervisedTask, start: Start
 ) -> dict[str, float]:
     """Fits, takes the best weights, tests once."""
     quiet = {} if config["trainer"]["enable_progress_bar"] else {"progress": None}
     callbacks = [build(node, f"callbacks.{name}") for name, node in {**config["callbacks"], **quiet}.items() if node]
     checkpointing = next(callback for callback in callbacks if isinstance(callback, Checkpointing))
+    if isinstance(task, SegmentationTask):
+        callbacks.append(Overlays())
     history = next(callback for callback in callbacks if isinstance(callback, History))
     checkpointing.folder, history.path = start.run.checkpoints, start.run.folder / "history.csv"
     keep_freed_memory()
@@ -79,7 +83,7 @@ def synchronised(config: Mapping[str, Any]) -> bool:
 def select_and_test(
     config: Mapping[str, Any],
     datamodule: ImageDataModule,
-    task: ClassificationTask,
+    task: SupervisedTask,
     trainer: pl.Trainer,
     checkpointing: Checkpointing,
     history: History,
@@ -98,6 +102,7 @@ def select_and_test(
     if trainer.is_global_zero:
         metrics = {**figures, "best_epoch": epoch + 1, "epochs": len(rows)}
         model = best or runs.newest_checkpoint(run.checkpoints)
+        show_masks(task, datamodule, trainer, run.folder)
         conclude(run, rows, metrics, model, task.tally.samples if config["test"] else 0, config["output_dir"])
     return figures
 

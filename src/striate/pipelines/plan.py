@@ -13,12 +13,12 @@ from striate.data.module import ImageDataModule
 from striate.errors import DataError
 from striate.models.arithmetic import TrainingMemory, count, training_memory
 from striate.pipelines.devices import device_count
-from striate.tasks.building import build_task, construct_network, require_picture_size
+from striate.tasks.building import build_task, choose_task, construct_network, require_picture_size
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
 
 
-def run(config: Mapping[str, Any], datamodule: ImageDataModule) -> dict[str, float]:
+def run(config: dict[str, Any], datamodule: ImageDataModule) -> dict[str, float]:
     """Builds everything on the meta device, reads one real batch, takes one fake step, prints the plan.
 
     Returns:
@@ -33,6 +33,7 @@ def run(config: Mapping[str, Any], datamodule: ImageDataModule) -> dict[str, flo
             do="python src/prepare.py with the same data options, then plan again",
         )
     meta, shape = datamodule.meta, datamodule.input_shape
+    choose_task(config, meta)
     require_picture_size(config["model"], meta, shape)
     with torch.device("meta"):
         network = construct_network(config["model"], meta, shape[1:])
@@ -98,13 +99,11 @@ def fake_step(task: Any, network: torch.nn.Module, shape: tuple[int, ...], batch
     Returns:
         How many tensors of the size of a parameter the optimizer keeps for each.
     """
-    from striate.optim.groups import parameter_groups
-
     network.train()
     network.to(device="meta")
     images = torch.empty(batch_size, *shape, device="meta")
     logits = network(images)
-    optimizer = task.optimizer_factory(parameter_groups(network, decay_depthwise=task.decay_depthwise))
+    optimizer = task.optimizer_factory(task.parameter_groups())
     logits.sum().backward()
     optimizer.step()
     parameter, state = next(iter(optimizer.state.items()), (None, {}))

@@ -18,16 +18,18 @@ from striate.allocation import keep_freed_memory
 from striate.configuration import plain
 from striate.data.finding import find_pictures, read_for_network
 from striate.data.multiview import Views, grouped, pictures_at_once
-from striate.errors import ConfigurationError, DataError
+from striate.errors import ConfigurationError
 from striate.evaluation.tables import write_csv
 from striate.messages import say, shown
+from striate.pipelines import predict_pixels
+from striate.pipelines.predicting import readable
 from striate.pipelines.viewing import look_as_configured
 from striate.storage import storage_errors, write_text
 from striate.tasks.classification import ClassificationTask
 from striate.tasks.loading import load_task
+from striate.tasks.segmentation import SegmentationTask
 
 SUFFIXES = (".csv", ".json")
-_REPORTED = 10  # unreadable pictures that are named on the screen; the output names all
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -43,16 +45,19 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     keep_freed_memory()
     config = plain(cfg)
-    output = Path(config["output"])
-    if output.suffix.lower() not in SUFFIXES:
-        raise ConfigurationError(f"output={output}: neither .csv nor .json", nearest=str(output.with_suffix(".csv")))
     device, pictures = device_of(config["device"]), find_pictures(config["input"])
-    with storage_errors(output):  # found now, not after the work
-        output.parent.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=output.parent).close()
     path = runs.resolve_checkpoint(config["ckpt_path"], Path(config["paths"]["runs_dir"]))
     task, record = load_task(path)
     say(f"Checkpoint: {shown(path)}")
+    if isinstance(task, SegmentationTask):
+        return predict_pixels.run(config, task.to(device), record, pictures)
+    assert isinstance(task, ClassificationTask)
+    output = Path(config["output"] or "predictions.csv")
+    if output.suffix.lower() not in SUFFIXES:
+        raise ConfigurationError(f"output={output}: neither .csv nor .json", nearest=str(output.with_suffix(".csv")))
+    with storage_errors(output):  # found now, not after the work
+        output.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=output.parent).close()
     classes = record["meta"]["classes"]
     if record["config"]["channels_last"]:
         task.network.to(memory_format=torch.channels_last)
@@ -61,16 +66,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
     at_once = pictures_at_once(views, config["batch_size"])
     rows = list(predict(task, views, classes, pictures, config["top_k"], at_once))
     write(output, rows, min(config["top_k"], len(classes)))
-    failed = [row for row in rows if row["error"]]
-    for row in failed[:_REPORTED]:
-        say(f"not read: {row['name']}: {row['error']}")
-    if len(failed) > _REPORTED:
-        say(f"not read: {len(failed) - _REPORTED} more, see {shown(output)}")
-    if len(failed) == len(rows):
-        raise DataError(f"none of the {len(rows)} pictures of input={config['input']} could be read",
-                        do=f"see the column error of {shown(output)}")  # fmt: skip
-    say(f"{len(rows) - len(failed)} pictures named, {len(failed)} not read: {shown(output)}")
-    return {"pictures": len(rows) - len(failed), "unreadable": len(failed)}
+    named = readable(rows, output, config["input"])
+    say(f"{named} pictures named, {len(rows) - named} not read: {shown(output)}")
+    return {"pictures": named, "unreadable": len(rows) - named}
 
 
 def device_of(name: str) -> torch.device:

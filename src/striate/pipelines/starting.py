@@ -13,11 +13,11 @@ from striate.data.preprocessing import Preprocessing
 from striate.errors import ConfigurationError
 from striate.messages import say, shown
 from striate.storage import sha256_of
+from striate.transfer.backbones import choose_inner
 from striate.transfer.initialization import Foreign, TransferReport, initialise
 from striate.transfer.libraries import Expected, Published, published
 from striate.transfer.pairs import LIBRARIES
 from striate.transfer.renaming import read_mapping
-from striate.transfer.variant import choose
 
 
 def settle(config: dict[str, Any]) -> None:
@@ -34,7 +34,7 @@ def settle(config: dict[str, Any]) -> None:
     if init["kind"] == "file":
         init["mapping"] = read_mapping(init["mapping"], "init.mapping")
     if init["kind"] in LIBRARIES:
-        config["model"], _, line = choose(config["model"], init["kind"], typed_keys())
+        config["model"], _, line = choose_inner(config["model"], init["kind"], typed_keys())
         init["weights"] = library_weights(config).weights
         if line:
             say(line)
@@ -50,7 +50,7 @@ def typed_keys() -> set[str]:
 
 def library_weights(config: Mapping[str, Any]) -> Published:
     """The published weights that the `init` group names."""
-    _, pair, _ = choose(config["model"], config["init"]["kind"])
+    _, pair, _ = choose_inner(config["model"], config["init"]["kind"])
     return published(pair, config["init"]["weights"])
 
 

@@ -26,8 +26,8 @@ from striate.pipelines import plan, starting, tuning
 from striate.pipelines.devices import lost_process, require_devices
 from striate.pipelines.fitting import carry_out
 from striate.storage import require_writable, write_json
-from striate.tasks.building import build_network, build_task, require_picture_size
-from striate.tasks.classification import ClassificationTask
+from striate.tasks.base import SupervisedTask
+from striate.tasks.building import build_network, build_task, choose_task, require_picture_size
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -50,6 +50,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         require_writable(Path(config["output_dir"]))
     if is_main_process():
         datamodule.prepare_data()
+    choose_task(config, datamodule.meta)
     tuning.apply(config, datamodule)
     task, hashes, report = assemble(config, datamodule)
     label = f"{config['model']['_target_'].rsplit('.', 1)[-1].lower()}_{datamodule.name}"
@@ -83,7 +84,7 @@ def build_datamodule(config: Mapping[str, Any]) -> ImageDataModule:
     )
 
 
-def assemble(config: Mapping[str, Any], datamodule: ImageDataModule) -> tuple[ClassificationTask, dict[str, str], Any]:
+def assemble(config: Mapping[str, Any], datamodule: ImageDataModule) -> tuple[SupervisedTask, dict[str, str], Any]:
     """The task with its first weights, the hashes that name the computation, and the report of a transfer."""
     meta, code = datamodule.meta, runs.code_version()
     require_picture_size(config["model"], meta, datamodule.input_shape)
@@ -93,16 +94,14 @@ def assemble(config: Mapping[str, Any], datamodule: ImageDataModule) -> tuple[Cl
         network.to(memory_format=torch.channels_last)
     if config["compile"]:
         network.compile()
-    task = build_task(
-        config, network, meta, preprocessing, class_counts=datamodule.class_counts(), code=code
-    )
+    task = build_task(config, network, meta, preprocessing, class_counts=datamodule.class_counts(), code=code)
     require_measured(config, task)
     for split in {"val", "test"} & meta.counts.keys():
         datamodule.dataset(split)  # opened now: the set may be prepared anew before they are read
     return task, {"data": meta.hash, "code": str(code["hash"]), "weights": weights}, report
 
 
-def require_measured(config: Mapping[str, Any], task: ClassificationTask) -> None:
+def require_measured(config: Mapping[str, Any], task: SupervisedTask) -> None:
     """Refuses to select or schedule by a figure that no epoch will have.
 
     Raises:

@@ -12,13 +12,40 @@ from striate.data.meta import Meta
 from striate.data.preprocessing import Preprocessing
 from striate.errors import ConfigurationError, nearest
 from striate.tasks.backpropagation import BackpropagationTask
+from striate.tasks.base import SupervisedTask
 from striate.tasks.classification import ClassificationTask
+from striate.tasks.segmentation import SegmentationTask, mask_weights
 
 FORMAT = 1
-TASKS: dict[str, type[ClassificationTask]] = {
+AUTO = "auto"
+TASKS: dict[str, type[SupervisedTask]] = {
     "classification": ClassificationTask,
     "backpropagation": BackpropagationTask,
+    "segmentation": SegmentationTask,
 }
+PIXELS = "segmentation"  # the kind of data, and of task, where every pixel has a label
+_EXAMPLES = {True: "model=segnet", False: "model=resnet18"}
+
+
+def choose_task(config: dict[str, Any], meta: Meta) -> None:
+    """Puts into a configuration the task that the data ask for, and the figure that selects, where they are `auto`.
+
+    Raises:
+        ConfigurationError: a task that is not for these data.
+    """
+    task = config["task"]
+    if task["kind"] == AUTO:
+        task["kind"] = meta.kind
+    if (task["kind"] == PIXELS) != (meta.kind == PIXELS):
+        labels = "a label for every pixel" if meta.kind == PIXELS else "one label a picture"
+        raise ConfigurationError(
+            f"task={task['kind']} is not for {meta.name}, which has {labels}", nearest=f"task={meta.kind}"
+        )
+    watchers = [config["monitor"], config["scheduler"], *config["callbacks"].values()]
+    for node in watchers:
+        for key in {"metric", "monitor"} & set(node or ()):
+            if node[key] == AUTO:
+                node[key] = TASKS[task["kind"]].monitor
 
 
 def construct_network(
@@ -68,6 +95,7 @@ def require_picture_size(model: Mapping[str, Any], meta: Meta, shape: tuple[int,
     """
     with torch.device("meta"):
         network = construct_network(model, meta, shape[1:])
+        require_labels(network, meta)
         try:
             network.eval()(torch.empty(1, *shape))
         except (ValueError, RuntimeError) as error:
@@ -79,6 +107,22 @@ def require_picture_size(model: Mapping[str, Any], meta: Meta, shape: tuple[int,
             ) from error
 
 
+def require_labels(network: nn.Module, meta: Meta) -> None:
+    """Refuses a network that says one label a picture where every pixel has one, and the other way round.
+
+    Raises:
+        ConfigurationError: the network is not for these data.
+    """
+    wanted, said = meta.kind == PIXELS, getattr(network, "labels_pixels", None)
+    if said is not None and said != wanted:
+        what = ("one label a picture", "a label for every pixel")
+        raise ConfigurationError(
+            f"{type(network).__name__} gives {what[said]}, {meta.name} has {what[wanted]}",
+            nearest=_EXAMPLES[wanted],
+            do="choose such a network" + (": fcn8s, segnet, unet, deeplab_v3 … in conf/model" if wanted else ""),
+        )
+
+
 def build_task(
     config: Mapping[str, Any],
     network: nn.Module,
@@ -88,7 +132,7 @@ def build_task(
     class_counts: list[int] | None = None,
     code: Mapping[str, Any] | None = None,
     trains: bool = True,
-) -> ClassificationTask:
+) -> SupervisedTask:
     """The task of a configuration.
 
     Args:
@@ -113,18 +157,30 @@ def build_task(
         "code": dict(code or {}),
     }
     kind = str(config["task"].get("kind", "classification"))  # older checkpoints do not say
+    if kind == AUTO:
+        kind = meta.kind
     if kind not in TASKS:
         raise ConfigurationError(f"task.kind={kind}: there is no such task", nearest=nearest(kind, TASKS))
     if trains and kind == "backpropagation":
         BackpropagationTask.require(config["trainer"])
+    rate = config["task"].get("backbone_rate", 1.0)
+    if trains and rate != 1.0 and not isinstance(getattr(network, "backbone", None), nn.Module):
+        raise ConfigurationError(
+            f"task.backbone_rate={rate}: {type(network).__name__} has no backbone", nearest="task.backbone_rate=1"
+        )
+    loss = config["loss"]
+    if meta.labelling is not None:
+        loss, counts = mask_weights(loss, meta.labelling), meta.labelling["pixels"]["train"]
     return TASKS[kind](
         network,
         preprocessing,
         meta.num_classes,
-        build(config["loss"], "loss", class_counts=counts),
+        build(loss, "loss", class_counts=counts),
         optimizer=build(config["optimizer"], "optimizer") if trains else None,
         scheduler=build(config["scheduler"], "scheduler") if trains else None,
         seed=config["seed"],
         decay_depthwise=config["task"]["decay_depthwise"],
+        backbone_rate=rate,
+        bias_rate=config["task"].get("bias_rate", 1.0),
         record=record,
     )

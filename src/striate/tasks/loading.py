@@ -11,8 +11,8 @@ from striate.data.meta import Meta
 from striate.data.preprocessing import Preprocessing
 from striate.errors import ConfigurationError, StorageError
 from striate.storage import load_checkpoint
+from striate.tasks.base import SupervisedTask
 from striate.tasks.building import FORMAT, build_task, construct_network
-from striate.tasks.classification import ClassificationTask
 
 # Where the network of a file may come from; the rest of its configuration is not built, or checked as anybody's is.
 _NETWORKS = ("striate.models", "torch.nn")
@@ -48,7 +48,7 @@ def network_weights(content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     }
 
 
-def load_task(path: Path | str) -> tuple[ClassificationTask, dict[str, Any]]:
+def load_task(path: Path | str) -> tuple[SupervisedTask, dict[str, Any]]:
     """The task of a checkpoint, ready to evaluate, and the checkpoint's record.
 
     The network is first built on the meta device and compared with the tensors of the file, so that a file which asks

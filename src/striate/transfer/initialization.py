@@ -13,6 +13,7 @@ from striate.errors import ConfigurationError, nearest
 from striate.messages import shown
 from striate.storage import load_checkpoint
 from striate.tasks.loading import network_weights, read_record
+from striate.transfer.backbones import PREFIX, as_convolutions, receiver
 from striate.transfer.foreign import translate
 from striate.transfer.freezing import freeze
 from striate.transfer.layouts import canonical
@@ -39,6 +40,13 @@ class TransferReport:
     unused: list[str] = field(default_factory=list)  # in the file, not in the network
     frozen: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def name_within(self, whole: nn.Module, part: nn.Module) -> None:
+        """Names tensors as the whole network does, where a part of it, its backbone, got the weights."""
+        if part is whole:
+            return
+        self.loaded, self.new = ([f"{PREFIX}{name}" for name in names] for names in (self.loaded, self.new))
+        self.new += [name for name in whole.state_dict() if not name.startswith(PREFIX)]
 
     def __str__(self) -> str:
         def listed(names: list[str]) -> str:
@@ -101,7 +109,10 @@ def initialise(
         content = load_checkpoint(path)
         same_classes = list(read_record(content, path)["meta"]["classes"]) == list(classes)
         weights, source = network_weights(content), shown(path)
-        report = load_weights(network, weights, init["exclude"], source=source, new_head=not same_classes)
+        target = receiver(network, weights)
+        weights, same_classes = as_convolutions(weights, target.state_dict()), same_classes and target is network
+        report = load_weights(target, weights, init["exclude"], source=source, new_head=not same_classes)
+        report.name_within(network, target)
     else:
         assert foreign is not None
         report = _load_foreign(network, init, path, classes, foreign)
@@ -112,7 +123,8 @@ def initialise(
 def _load_foreign(
     network: nn.Module, init: Mapping[str, Any], path: Path, classes: Sequence[str], foreign: Foreign
 ) -> TransferReport:
-    file = read_weights(path)
+    file, whole = read_weights(path), network
+    network = receiver(network, file.tensors, init["mapping"])
     pair, mapping, said_of_names = _names(network, file, init, foreign)
     weights, notes = translate(
         network, file, mapping, strict=foreign.pair is None and pair is None, layout=init["layout"],
@@ -128,6 +140,7 @@ def _load_foreign(
         do=f"see both sides: python src/convert.py model=… input={shown(path)}; then init.mapping=FILE, or leave out: ",
     )  # fmt: skip
     _require_finite(weights, report)
+    report.name_within(whole, network)
     report.notes += [*file.notes, *notes, *([said] if said else [])]
     return report
 
@@ -220,8 +233,8 @@ def load_weights(
         ConfigurationError: a name or a shape that no pattern covers, on either side.
     """
     report, own = TransferReport(source), network.state_dict()
-    heads = [network.classifier_name, *getattr(network, "auxiliary_classifiers", ())] if new_head else []
-    patterns = [*exclude, *(f"{head}.*" for head in heads)]
+    optional = [*optional, *getattr(network, "optional_weights", ())]
+    patterns = [*exclude, *(f"{layer}.*" for layer in (network.class_layers if new_head else ()))]  # type: ignore[union-attr]
 
     def fits(name: str, among: Sequence[str]) -> bool:
         return any(fnmatch(name, pattern) for pattern in among)

@@ -4,18 +4,22 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from striate.configuration.keys import path_of
 from striate.configuration.targets import locate
 from striate.errors import ConfigurationError, nearest
 from striate.transfer.pairs import PAIRS, Pair, find_pair
 
 
-def choose(model: Mapping[str, Any], library: str, asked: Collection[str] = ()) -> tuple[dict[str, Any], Pair, str]:
+def choose(
+    model: Mapping[str, Any], library: str, asked: Collection[str] = (), *, key: str = "model"
+) -> tuple[dict[str, Any], Pair, str]:
     """The node of the network that the weights fit.
 
     Args:
         model: the node with `_target_`.
         library: "torchvision" or "timm".
         asked: dotted keys that a person gave a value; what differs from the default of its class was asked for, too.
+        key: the dotted key of the node.
 
     Returns:
         The node, the pair of networks, and a line that says what was changed (empty if nothing was).
@@ -26,32 +30,32 @@ def choose(model: Mapping[str, Any], library: str, asked: Collection[str] = ()) 
     target = str(model["_target_"])
     defaults = {
         name: parameter.default
-        for name, parameter in inspect.signature(locate(target, ("model",))).parameters.items()
+        for name, parameter in inspect.signature(locate(target, path_of(key))).parameters.items()
         if parameter.default is not parameter.empty
     }
     options = {**defaults, **{key: value for key, value in model.items() if not key.startswith("_")}}
     pair = find_pair(library, target, options)
     if pair is None:
         raise _no_pair(library, target, options)
-    for key, values in pair.fixed.items():
-        if options.get(key) not in values:
-            raise _incompatible(pair, key, options[key], values[-1])
+    for name, values in pair.fixed.items():
+        if options.get(name) not in values:
+            raise _incompatible(pair, f"{key}.{name}", options[name], values[-1])
     changed = {}
-    for key, value in pair.requires.items():
-        if options.get(key) == value:
+    for name, value in pair.requires.items():
+        if options.get(name) == value:
             continue
-        if options.get(key) != defaults.get(key) or f"model.{key}" in asked:
-            raise _incompatible(pair, key, options.get(key), value)
-        changed[key] = value
-    said = ", ".join(f"{key}={value} (was {options.get(key)})" for key, value in changed.items())
+        if options.get(name) != defaults.get(name) or f"{key}.{name}" in asked:
+            raise _incompatible(pair, f"{key}.{name}", options.get(name), value)
+        changed[name] = value
+    said = ", ".join(f"{name}={value} (was {options.get(name)})" for name, value in changed.items())
     line = f"The weights of {library}'s {pair.name} are those of another variant, which is built: {said}"
     return {**model, **changed}, pair, line if changed else ""
 
 
 def _incompatible(pair: Pair, key: str, value: Any, needed: Any) -> ConfigurationError:
     return ConfigurationError(
-        f"model.{key}={value} does not go with the weights of {pair.library}'s {pair.name}",
-        nearest=f"model.{key}={needed}",
+        f"{key}={value} does not go with the weights of {pair.library}'s {pair.name}",
+        nearest=f"{key}={needed}",
         do="leave it to init, which chooses the variant, or begin without these weights: init=none",
     )
 

@@ -6,8 +6,9 @@
 
 from striate.data.augmentation.albumentations_backend import Albumentations
 from striate.data.augmentation.arrays import BrightnessContrast, Cutout, HorizontalFlip, PadAndCrop, RandomErasing
-from striate.data.augmentation.base import Augmentation, CentreView, Images, Pipeline
+from striate.data.augmentation.base import Augmentation, CentreView, Images, Masks, Pipeline, as_batch, as_masks
 from striate.data.augmentation.colours import PrincipalColours, PrincipalColourShift
+from striate.data.augmentation.scaling import ScaleAndCrop
 from striate.data.augmentation.torchvision_backend import Torchvision
 from striate.data.augmentation.warps import RandomAffine, RandomResizedCrop, RescaledCrop
 
@@ -19,6 +20,7 @@ __all__ = [
     "Cutout",
     "HorizontalFlip",
     "Images",
+    "Masks",
     "PadAndCrop",
     "Pipeline",
     "PrincipalColourShift",
@@ -27,5 +29,8 @@ __all__ = [
     "RandomErasing",
     "RandomResizedCrop",
     "RescaledCrop",
+    "ScaleAndCrop",
     "Torchvision",
+    "as_batch",
+    "as_masks",
 ]

@@ -10,10 +10,13 @@ import cv2
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from striate.data.augmentation.base import Augmentation, Images, as_batch
+from striate.data.augmentation.base import Augmentation, Images, Masks, Photometric, as_batch, as_masks
+from striate.data.masks import IGNORE
 from striate.data.sampling import GOLDEN, Keys, bits, integers, mix, uniform
 
 cv2.setNumThreads(0)  # the worker processes are the parallelism; threads of a forked parent can hang in a child
+
+LARGE = 1 << 14  # pixels of a picture, from which on passes over the memory cost more than calls
 
 
 class PadAndCrop(Augmentation):
@@ -38,6 +41,10 @@ class PadAndCrop(Augmentation):
         top = integers(keys, 0, 0, 2 * self.padding + 1)
         left = integers(keys, 1, 0, 2 * self.padding + 1)
         return cut(padded, top, left, images.shape[1], images.shape[2])
+
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        moved = PadAndCrop(self.padding, self.mode, IGNORE)(as_masks(masks)[..., None], keys)
+        return self(images, keys), moved[..., 0]
 
     def pad(self, images: np.ndarray) -> np.ndarray:
         """(B, H, W, C) to (B, H + 2 padding, W + 2 padding, C)."""
@@ -77,13 +84,21 @@ class HorizontalFlip(Augmentation):
     def __call__(self, images: Images, keys: Keys) -> np.ndarray:
         images = as_batch(images)
         chosen = uniform(keys, 0) < self.p
-        _, _, width, channels = images.shape
+        _, height, width, channels = images.shape
+        if height * width > LARGE:
+            flipped = np.empty_like(images)
+            for image, one, mirrored in zip(images, flipped, chosen.tolist(), strict=True):
+                one[...] = cv2.flip(image, 1).reshape(image.shape) if mirrored else image
+            return flipped
         flipped = images.copy()
         if chosen.any():
             # All chosen pictures under one another are one tall picture, flipped by one vectorised call.
             tall = images[chosen].reshape(-1, width, channels)
             flipped[chosen] = cv2.flip(tall, 1).reshape(-1, *images.shape[1:])
         return flipped
+
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        return self(images, keys), self(as_masks(masks)[..., None], keys)[..., 0]
 
 
 class RandomErasing(Augmentation):
@@ -113,7 +128,16 @@ class RandomErasing(Augmentation):
 
     def __call__(self, images: Images, keys: Keys) -> np.ndarray:
         images = as_batch(images)
-        _, height, width, _ = images.shape
+        fill = noise(bits(keys, 5), images.shape) if self.fill == "random" else self.fill
+        return overwrite(images, *self.bounds(keys, *images.shape[1:3]), fill)
+
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        """What is erased does not count: there is nothing to tell it by."""
+        masks = as_masks(masks)[..., None]
+        return self(images, keys), overwrite(masks, *self.bounds(keys, *masks.shape[1:3]), IGNORE)[..., 0]
+
+    def bounds(self, keys: Keys, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Top, bottom, left and right (B,) of the rectangles; bottom is top where a picture stays as it is."""
         area = uniform(keys, 1, *self.area) * height * width
         ratio = np.exp(uniform(keys, 2, *np.log(self.ratio)))
         rows = np.clip(np.rint(np.sqrt(area * ratio)), 1, height).astype(np.int64)
@@ -121,8 +145,7 @@ class RandomErasing(Augmentation):
         top = integers(keys, 3, 0, height - rows + 1)
         left = integers(keys, 4, 0, width - columns + 1)
         chosen = uniform(keys, 0) < self.p
-        fill = noise(bits(keys, 5), images.shape) if self.fill == "random" else self.fill
-        return overwrite(images, top, top + rows * chosen, left, left + columns, fill)
+        return top, top + rows * chosen, left, left + columns
 
 
 class Cutout(Augmentation):
@@ -141,13 +164,22 @@ class Cutout(Augmentation):
 
     def __call__(self, images: Images, keys: Keys) -> np.ndarray:
         images = as_batch(images)
-        top = integers(keys, 1, 0, images.shape[1]) - self.size // 2
-        left = integers(keys, 2, 0, images.shape[2]) - self.size // 2
+        return overwrite(images, *self.bounds(keys, *images.shape[1:3]), self.fill)
+
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        """What is overwritten does not count: there is nothing to tell it by."""
+        masks = as_masks(masks)[..., None]
+        return self(images, keys), overwrite(masks, *self.bounds(keys, *masks.shape[1:3]), IGNORE)[..., 0]
+
+    def bounds(self, keys: Keys, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Top, bottom, left and right (B,) of the squares; bottom is top where a picture stays as it is."""
+        top = integers(keys, 1, 0, height) - self.size // 2
+        left = integers(keys, 2, 0, width) - self.size // 2
         chosen = uniform(keys, 0) < self.p
-        return overwrite(images, top, top + self.size * chosen, left, left + self.size, self.fill)
+        return top, top + self.size * chosen, left, left + self.size
 
 
-class BrightnessContrast(Augmentation):
+class BrightnessContrast(Photometric):
     """Scale brightness, then contrast about the picture's mean, each by a factor uniform in [1 − x, 1 + x].
 
     Args:

@@ -8,12 +8,17 @@ import numpy as np
 
 from striate.data.sampling import Keys, bits
 from striate.data.views import centre_view
+from striate.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from striate.data.augmentation.colours import PrincipalColours
 
 # (B, H, W, C) uint8, or B pictures (H, W, C) uint8 of different sizes
 Images: TypeAlias = np.ndarray | Sequence[np.ndarray]
+
+
+# (B, H, W) uint8, or B masks (H, W) uint8 of different sizes: class numbers, 255 for pixels that do not count
+Masks: TypeAlias = np.ndarray | Sequence[np.ndarray]
 
 
 class Augmentation(ABC):
@@ -37,9 +42,38 @@ class Augmentation(ABC):
             ValueError: the results do not share one size.
         """
 
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        """Augment pictures with their masks: what moves pixels moves both alike, colours change in pictures only.
+
+        Masks are never interpolated, and what comes in from outside is 255. Pictures become what `__call__` makes them.
+
+        Args:
+            images: as for `__call__`.
+            masks: (B, H, W) uint8, or B masks (H, W) uint8, each of its picture's size; left unchanged.
+            keys: (B,) uint64.
+
+        Returns:
+            (B, H', W', C) and (B, H', W') uint8.
+
+        Raises:
+            ConfigurationError: it moves pixels and cannot move a mask.
+            ValueError: the results do not share one size.
+        """
+        raise ConfigurationError(
+            f"augmentation: {type(self).__name__} cannot move a mask with its picture",
+            do="leave it out, or take one that can: see conf/augmentation/segmentation_digits.yaml and camvid.yaml",
+        )
+
     def with_colours(self, colours: "Callable[[], PrincipalColours]") -> "Augmentation":
         """The same with the colours of the training pictures where it needs them; only then does it ask for them."""
         return self
+
+
+class Photometric(Augmentation):
+    """Changes colours and moves nothing: masks stay as they are."""
+
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        return self(images, keys), as_masks(masks)
 
 
 class Pipeline(Augmentation):
@@ -56,6 +90,11 @@ class Pipeline(Augmentation):
         for position, transform in enumerate(self.transforms):
             images = transform(images, bits(keys, position))
         return as_batch(images)
+
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        for position, transform in enumerate(self.transforms):
+            images, masks = transform.pair(images, masks, bits(keys, position))
+        return as_batch(images), as_masks(masks)
 
     def with_colours(self, colours: "Callable[[], PrincipalColours]") -> "Pipeline":
         """Hands them on."""
@@ -77,6 +116,11 @@ class CentreView(Augmentation):
         if self.input_size is None:
             return as_batch(images)
         return as_batch([centre_view(image, self.input_size, self.crop_fraction) for image in images])
+
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        if self.input_size is None:
+            return as_batch(images), as_masks(masks)
+        return super().pair(images, masks, keys)
 
 
 def as_batch(images: Images) -> np.ndarray:
@@ -100,3 +144,21 @@ def as_batch(images: Images) -> np.ndarray:
     if isinstance(images, np.ndarray):
         return images
     return np.stack(images) if len(images) else np.zeros((0, 0, 0, 0), np.uint8)
+
+
+def as_masks(masks: Masks) -> np.ndarray:
+    """Stack masks of one size to (B, H, W); a batch passes through.
+
+    Raises:
+        ValueError: not uint8, not (H, W), or of different sizes.
+    """
+    shapes = {masks.shape[1:]} if isinstance(masks, np.ndarray) else {mask.shape for mask in masks}
+    if len(shapes) > 1:
+        raise ValueError(f"expected masks of one size, got {sorted(shapes)[:3]}: a crop or a resize must come first")
+    if isinstance(masks, np.ndarray):
+        stacked = masks
+    else:
+        stacked = np.stack(masks) if len(masks) else np.zeros((0, 0, 0), np.uint8)
+    if stacked.dtype != np.uint8 or stacked.ndim != 3:
+        raise ValueError(f"expected uint8 masks of shape (H, W), got {stacked.dtype} of shape {stacked.shape[1:]}")
+    return stacked

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from annotated_types import Ge
 
-from striate.data.augmentation.base import Augmentation, Images, as_batch
+from striate.data.augmentation.base import Images, Photometric, as_batch
 from striate.data.sampling import Keys, normal
 
 
@@ -38,7 +38,7 @@ class PrincipalColours:
             )
 
 
-class PrincipalColourShift(Augmentation):
+class PrincipalColourShift(Photometric):
     """Add Σ aᵢ λᵢ pᵢ to all pixels of a picture, aᵢ normal, drawn anew at each use (Krizhevsky et al. 2012, 4.1).
 
     λᵢ is the eigenvalue itself, not its root, and pᵢ the eigenvector of the covariance of the training pixels. A

@@ -8,7 +8,8 @@ import numpy as np
 from annotated_types import Ge
 
 from striate.data.augmentation.arrays import checked_probability, checked_range
-from striate.data.augmentation.base import Augmentation, Images, as_batch
+from striate.data.augmentation.base import Augmentation, Images, Masks, as_batch, as_masks
+from striate.data.masks import IGNORE
 from striate.data.sampling import Keys, integers, uniform
 
 BORDERS = {"constant": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101, "replicate": cv2.BORDER_REPLICATE}
@@ -62,6 +63,17 @@ class RandomAffine(Augmentation):
                 images[position], matrices[position], (width, height), borderMode=BORDERS[self.border], borderValue=fill
             ).reshape(height, width, channels)
         return warped
+
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        masks = as_masks(masks)
+        _, height, width = masks.shape
+        matrices, warped = self.matrices(keys, height, width), masks.copy()
+        for position in np.flatnonzero(uniform(keys, 0) < self.p):
+            warped[position] = cv2.warpAffine(
+                masks[position], matrices[position], (width, height), flags=cv2.INTER_NEAREST,
+                borderMode=BORDERS[self.border], borderValue=IGNORE,
+            )  # fmt: skip
+        return self(images, keys), warped
 
     def matrices(self, keys: Keys, height: int, width: int) -> np.ndarray:
         """(B, 2, 3), from old pixel (x, y, 1) to new pixel (x, y); y points down."""
@@ -121,6 +133,16 @@ class RandomResizedCrop(Augmentation):
                 views.append(resample(content, height, width))
         return as_batch(views)
 
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        sides = np.array([mask.shape for mask in masks], np.int64).reshape(-1, 2)
+        views = []
+        for mask, (top, left, rows, columns) in zip(masks, self.windows(keys, *sides.T).tolist(), strict=True):
+            height, width = (self.size, self.size) if self.size is not None else mask.shape
+            whole_factors = self.interpolation == "bilinear"
+            content = mask[top : top + rows, left : left + columns]
+            views.append(resample_mask(content, height, width, whole_factors))
+        return self(images, keys), as_masks(views)
+
     def windows(self, keys: Keys, height: np.ndarray, width: np.ndarray) -> np.ndarray:
         """(B, 4): top, left, rows and columns of the windows in pictures of heights and widths (B,)."""
         aspect = np.clip(width / height, *self.ratio)
@@ -171,17 +193,26 @@ class RescaledCrop(Augmentation):
         self.crop_fraction = checked_range("crop_fraction", crop_fraction, 1e-3, 1.0)
 
     def __call__(self, images: Images, keys: Keys) -> np.ndarray:
+        views = []
+        for image, (rows, columns, height, width, top, left) in zip(images, self.windows(keys, images), strict=True):
+            whole = resample(image, rows, columns) if image.shape[:2] != (rows, columns) else image
+            views.append(whole[top : top + height, left : left + width])
+        return as_batch(views)
+
+    def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        views = []
+        for mask, (rows, columns, height, width, top, left) in zip(masks, self.windows(keys, masks), strict=True):
+            whole = resample_mask(mask, rows, columns) if mask.shape != (rows, columns) else mask
+            views.append(whole[top : top + height, left : left + width])
+        return self(images, keys), as_masks(views)
+
+    def windows(self, keys: Keys, images: Images) -> list[list[int]]:
+        """For each picture or mask height and width after rescaling, height and width of the window, top and left."""
         sides = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2)
         wanted = np.full_like(sides, self.size) if self.size is not None else sides
         low, high = (np.rint(wanted.min(1) / share).astype(np.int64) for share in self.crop_fraction[::-1])
         scaled = rescaled(sides, integers(keys, 0, low, high + 1), wanted)
-        views = []
-        for image, (rows, columns), (height, width), (top, left) in zip(
-            images, scaled.tolist(), wanted.tolist(), self.corners(keys, scaled, wanted).tolist(), strict=True
-        ):
-            whole = resample(image, rows, columns) if image.shape[:2] != (rows, columns) else image
-            views.append(whole[top : top + height, left : left + width])
-        return as_batch(views)
+        return np.concatenate([scaled, wanted, self.corners(keys, scaled, wanted)], 1).tolist()
 
     def corners(self, keys: Keys, sides: np.ndarray, window: np.ndarray) -> np.ndarray:
         """(B, 2): top and left of windows (B, 2) in pictures of heights and widths (B, 2)."""
@@ -213,3 +244,13 @@ def resample(window: np.ndarray, height: int, width: int) -> np.ndarray:
         reduced = (columns // factor, rows // factor)  # OpenCV is quick where the factor is whole
         window = cv2.resize(window[: reduced[1] * factor, : reduced[0] * factor], reduced, interpolation=cv2.INTER_AREA)
     return cv2.resize(window, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, channels)
+
+
+def resample_mask(window: np.ndarray, height: int, width: int, whole_factors: bool = True) -> np.ndarray:
+    """Resize (H, W) to (height, width) by the nearest neighbour, moving everything as `resample` does."""
+    rows, columns = window.shape
+    factor = min(rows // height, columns // width)
+    if factor >= 2 and whole_factors:
+        window = window[: rows // factor * factor, : columns // factor * factor]
+    # Not INTER_NEAREST, which takes the pixel at the corner and not that in the middle.
+    return cv2.resize(window, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)

@@ -11,13 +11,14 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from striate.data.pictures import MAX_FILE_BYTES
-from striate.data.sources.base import Content, Unreadable, printable, too_large
+from striate.data.sources.base import Content, OneContent, Unreadable, printable, too_large
 from striate.errors import DataError
 
 ARCHIVE_NAME = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz|zip)$", re.IGNORECASE)
@@ -118,12 +119,11 @@ def read_members(path: Path, members: Sequence[Member]) -> Iterator[Content]:
     Raises:
         DataError: the archive as a whole cannot be read on.
     """
-    if _is_zip(path):
-        reading = _read_zip(path, members)
-    elif _is_plain(path):
-        reading = _read_plain_tar(path, members)
-    else:
-        reading = _read_compressed_tar(path, members)
+    if _is_zip(path) or _is_plain(path):
+        with open_members(path) as read:
+            yield from map(read, members)
+        return
+    reading = _read_compressed_tar(path, members)
     while True:
         content = _guarded(path, lambda: next(reading, None))
         if content is None:
@@ -175,14 +175,46 @@ def _list_tar(path: Path, limits: Limits) -> list[Member]:
     return members
 
 
-def _read_plain_tar(path: Path, members: Sequence[Member]) -> Iterator[Content]:
+@contextmanager
+def open_members(path: Path) -> Iterator[Callable[[Member], OneContent]]:
+    """Opens a plain .tar or a .zip for reading members in any order.
+
+    Yields:
+        What gives the content of a member.
+
+    Raises:
+        DataError: the archive as a whole cannot be read.
+    """
+    read = _zip_reader if _is_zip(path) else _tar_reader
+    with ExitStack() as stack:
+        reader = _guarded(path, lambda: stack.enter_context(read(path)))
+        yield lambda member: _guarded(path, lambda: reader(member))
+
+
+@contextmanager
+def _tar_reader(path: Path) -> Iterator[Callable[[Member], OneContent]]:
+    def read(member: Member) -> OneContent:
+        if member.size > MAX_FILE_BYTES:
+            return too_large(member.size)
+        content = os.pread(stream.fileno(), member.size, member.key)
+        return content if len(content) == member.size else Unreadable("the archive is cut off here")
+
     with open(path, "rb") as stream:
-        for member in members:
-            if member.size > MAX_FILE_BYTES:
-                yield too_large(member.size)
-                continue
-            content = os.pread(stream.fileno(), member.size, member.key)
-            yield content if len(content) == member.size else Unreadable("the archive is cut off here")
+        yield read
+
+
+@contextmanager
+def _zip_reader(path: Path) -> Iterator[Callable[[Member], OneContent]]:
+    def read(member: Member) -> OneContent:
+        if member.size > MAX_FILE_BYTES:
+            return too_large(member.size)
+        try:
+            return archive.read(member.key)
+        except (zipfile.BadZipFile, zlib.error, EOFError, LZMAError) as error:
+            return Unreadable(f"damaged in the archive: {' '.join(str(error).split())}")
+
+    with zipfile.ZipFile(path) as archive:
+        yield read
 
 
 def _read_compressed_tar(path: Path, members: Sequence[Member]) -> Iterator[Content]:
@@ -217,15 +249,3 @@ def _list_zip(path: Path, limits: Limits) -> list[Member]:
                 checker.refuse(f"the member {name!r} is encrypted")
             members.append(Member(name, info.is_dir(), info.file_size, info))
     return members
-
-
-def _read_zip(path: Path, members: Sequence[Member]) -> Iterator[Content]:
-    with zipfile.ZipFile(path) as archive:
-        for member in members:
-            if member.size > MAX_FILE_BYTES:
-                yield too_large(member.size)
-                continue
-            try:
-                yield archive.read(member.key)
-            except (zipfile.BadZipFile, zlib.error, EOFError, LZMAError) as error:
-                yield Unreadable(f"damaged in the archive: {' '.join(str(error).split())}")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from striate.data.masks import Labelling
 from striate.data.pictures import MAX_FILE_BYTES
 from striate.errors import DataError
 
@@ -26,6 +27,7 @@ class Entry(NamedTuple):
     """A picture that is known and not yet read.
 
     `name` is its path within the raw data, `split` "train", "val", "test" or None where the raw data have no splits.
+    Where pictures have masks, `class_name` is empty.
     """
 
     name: str
@@ -49,11 +51,15 @@ class Inventory:
         classes: names in the order of their labels.
         entries: the pictures, in the order in which `Source.read` gives their contents.
         foreign: what is passed over.
+        labelling: what the values of masks mean; None where each picture has one class.
+        masks: paths of the masks of the entries, where there are masks.
     """
 
     classes: tuple[str, ...]
     entries: list[Entry]
     foreign: list[Foreign] = field(default_factory=list)
+    labelling: Labelling | None = None
+    masks: list[str] = field(default_factory=list)
 
 
 class Unreadable(str):
@@ -84,8 +90,19 @@ class PictureFile(str):
             return 0
 
 
-Content = bytes | np.ndarray | PictureFile | Unreadable
+OneContent = bytes | np.ndarray | PictureFile | Unreadable
 """A picture file or its path, or its pixels as (H, W) or (H, W, C) uint8, or why there is neither."""
+
+
+class Pair(NamedTuple):
+    """A picture with its mask; the mask as a file, or as (H, W) uint8 of class numbers and 255."""
+
+    picture: OneContent
+    mask: OneContent
+
+
+Content = OneContent | Pair
+"""A picture, or a picture with its mask."""
 
 
 class Source(ABC):
