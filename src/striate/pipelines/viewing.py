@@ -72,7 +72,7 @@ def look_at_pixels(
             do="one of single, flip, multi_scale, scales, windows",
         )
     geometry = dict(task.preprocessing.geometry)
-    as_they_are = sizes is not None and all(seen_size(*size, geometry) == tuple(size) for size in sizes)
+    as_they_are = sizes is not None and all(seen_size(size[0], size[1], geometry) == tuple(size) for size in sizes)
     if not (views.is_single and as_they_are):
         task.looks = PixelLooks(views, geometry, pixels)
     return views

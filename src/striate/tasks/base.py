@@ -115,7 +115,7 @@ class SupervisedTask(pl.LightningModule):
         """How many answers each sample asks for, (N,) float32."""
 
     @abstractmethod
-    def _evaluate(self, batch: Any) -> Tensor | None:
+    def _evaluate(self, batch: Any) -> Any:
         """Counts a batch; its logits, or None for a part without samples."""
 
     def classify(self, images: Tensor) -> Tensor:
@@ -165,6 +165,10 @@ class SupervisedTask(pl.LightningModule):
         optimizer = self.trainer.optimizers[0]
         if not isinstance(optimizer, StochasticDiagonalLM):
             return
+        if not isinstance(self.loss, Loss):
+            raise ConfigurationError(
+                f"optimizer: {type(self.loss).__name__} says nothing of its curvature", do="take another optimizer"
+            )
         try:
             optimizer.estimate(self.network, self.loss, self._drawn(optimizer.samples))
         except ValueError as error:
