@@ -42,7 +42,7 @@ def study_figure(content: Mapping[str, Any], rows: Sequence[Row], histories: His
     """
     panels = list(content["panels"].values())
     seeds = len({row["seed"] for row in rows})
-    with _drawing(path, (0.3 + 4.3 * len(panels), 3.9)) as figure:
+    with _drawing(path, (0.3 + (4.3 if len(panels) < 3 else 3.6) * len(panels), 3.9)) as figure:
         kind = "mean and 95 % interval" if seeds > 1 else "values"
         figure.suptitle(f"{content['title']}: {kind} of {seeds} seed(s)", x=0.01, ha="left", fontsize=10)
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
