@@ -40,7 +40,7 @@ class PixelCollector(Callback):
         for kept in (self._rows, self.masks, self._scores):
             kept.clear()
 
-    def on_test_batch_end(  # type: ignore[override]
+    def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Keeps what the test step gives: the most probable classes, or None for a part without pictures."""

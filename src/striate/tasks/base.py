@@ -115,7 +115,7 @@ class SupervisedTask(pl.LightningModule):
         """How many answers each sample asks for, (N,) float32."""
 
     @abstractmethod
-    def _evaluate(self, batch: Any) -> Tensor | None:
+    def _evaluate(self, batch: Any) -> Any:
         """Counts a batch; its logits, or None for a part without samples."""
 
     def classify(self, images: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class SupervisedTask(pl.LightningModule):
         if not isinstance(optimizer, StochasticDiagonalLM):
             return
         try:
-            optimizer.estimate(self.network, self.loss, self._drawn(optimizer.samples))
+            optimizer.estimate(self.network, self.loss, self._drawn(optimizer.samples))  # type: ignore[arg-type]
         except ValueError as error:
             raise ConfigurationError(
                 f"optimizer: {error}, in {type(self.network).__name__}",
