@@ -75,10 +75,7 @@ def mosaic(
             wrong = f"{share.mean():.1%} wrong" if share.size else "no labels"
             grid[place, 0].set_xlabel(label(row.name, 30), fontsize=6.5, color=GREY, labelpad=2)
             grid[place, 3].set_xlabel(wrong, fontsize=6.5, color=GREY, labelpad=2)
-        patches = []
-        for value in named:
-            red, green, blue = (part / 255 for part in colours[value])
-            patches.append(Patch(color=(red, green, blue), label=label(class_names[value])))
+        patches = [Patch(color=f"#{bytes(colours[value]).hex()}", label=label(class_names[value])) for value in named]
         figure.legend(handles=patches, loc="outside lower left", ncols=6, fontsize=7.5, handlelength=1.1)
 
 
@@ -97,8 +94,8 @@ def iou_of_classes(iou: np.ndarray, class_names: Sequence[str], path: Path, *, m
         axes = figure.subplots()
         places = np.arange(len(order))
         axes.barh(places, iou[order], color=BLUE, height=0.7)
-        for place, value in zip(places, iou[order], strict=True):
-            axes.text(value + 0.01, float(place), f"{value:.1%}", va="center", fontsize=size - 1)
+        for place, value in enumerate(iou[order].tolist()):
+            axes.text(value + 0.01, place, f"{value:.1%}", va="center", fontsize=size - 1)
         axes.set_yticks(places, [label(class_names[place], 24) for place in order], fontsize=size)
         axes.axvline(mean, color=GREY, linestyle="--", linewidth=1)
         axes.set(xlim=(0, 1.08), ylim=(len(order) - 0.5, -0.5), title=f"IoU of each class; mean {mean:.2%} (dashed)")

@@ -149,9 +149,9 @@ def boundary_counts(predicted: Tensor, targets: Tensor, classes: int, tolerance:
             right |= padded[0][:, rows, columns] == said
     counts = {"true": true, "found": torch.where(found, true, _NONE), "predicted": said,
               "right": torch.where(right, said, _NONE)}  # fmt: skip
-    firsts = 256 * torch.arange(len(true), device=true.device).view(-1, 1, 1)
+    places = 256 * torch.arange(len(true), device=true.device).view(-1, 1, 1)
     return {
-        name: torch.bincount((outline + firsts).flatten(), minlength=256 * len(true)).view(-1, 256)[:, :classes]
+        name: torch.bincount((outline + places).flatten(), minlength=256 * len(true)).view(-1, 256)[:, :classes]
         for name, outline in counts.items()
     }
 

@@ -333,9 +333,7 @@ class DiscriminativeDistance(Loss):
         return self._weighted(posteriors * (1 - posteriors), targets)
 
 
-def _resolve_weights(
-    class_weights: Sequence[float] | Literal["balanced", "median_frequency"], class_counts: Sequence[int]
-) -> list[float]:
+def _resolve_weights(class_weights: Sequence[float] | str, class_counts: Sequence[int]) -> list[float]:
     if isinstance(class_weights, str):
         if class_weights == "median_frequency":
             raise ValueError('class_weights "median_frequency" is for pixels; of samples there is "balanced"')

@@ -40,7 +40,7 @@ def run(
     split, meta = config["split"], datamodule.meta
     datamodule.test_split, dataset = split, datamodule.dataset(split)
     _, height, width = datamodule.input_shape
-    sizes = np.unique(dataset.sizes, axis=0).tolist()
+    sizes = [(int(high), int(wide)) for high, wide in np.unique(dataset.sizes, axis=0)]
     views = look_at_pixels(task, config["views"], datamodule.batch_size * height * width, sizes)
     folder = Path(config["output_dir"] or default_folder(path, split, views.name))
     if is_main_process():

@@ -1,6 +1,6 @@
 """`views=…` of evaluate and predict: a task that looks at each picture more than once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ def look_as_configured(task: ClassificationTask, node: Any, batch_size: int) -> 
 
 
 def look_at_pixels(
-    task: SegmentationTask, node: Any, pixels: int, sizes: Iterable[Sequence[int]] | None = None
+    task: SegmentationTask, node: Any, pixels: int, sizes: Iterable[tuple[int, int]] | None = None
 ) -> PixelViews:
     """Lets a task that labels pixels see pictures in the views of a configuration.
 
@@ -72,7 +72,7 @@ def look_at_pixels(
             do="one of single, flip, multi_scale, scales, windows",
         )
     geometry = dict(task.preprocessing.geometry)
-    as_they_are = sizes is not None and all(seen_size(size[0], size[1], geometry) == tuple(size) for size in sizes)
+    as_they_are = sizes is not None and all(seen_size(*size, geometry) == size for size in sizes)
     if not (views.is_single and as_they_are):
         task.looks = PixelLooks(views, geometry, pixels)
     return views
