@@ -42,7 +42,7 @@ def study_figure(content: Mapping[str, Any], rows: Sequence[Row], histories: His
     """
     panels = list(content["panels"].values())
     seeds = len({row["seed"] for row in rows})
-    with _drawing(path, (0.3 + (4.3 if len(panels) < 3 else 3.6) * len(panels), 3.9)) as figure:
+    with _drawing(path, ({1: 6.0, 2: 8.9}.get(len(panels), 3.7 * len(panels)), 3.9)) as figure:
         kind = "mean and 95 % interval" if seeds > 1 else "values"
         figure.suptitle(f"{content['title']}: {kind} of {seeds} seed(s)", x=0.01, ha="left", fontsize=10)
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -122,8 +122,16 @@ def draw_trade(axes: Axes, content: Mapping[str, Any], panel: Mapping[str, Any],
                     f"{x:g}", (place, float(np.mean(cells))), (4, -10), textcoords="offset points", fontsize=7
                 )
     axes.set_xscale("log")
+    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        formatter(FuncFormatter(_millions))
+    axes.tick_params(axis="x", which="minor", labelsize=7)
     axes.set_xlabel("multiply-adds a picture" + (f" (numbers: {content['axis']['label']})" if content["axis"] else ""))
     axes.legend()
+
+
+def _millions(value: float, _: int | None = None) -> str:
+    """1, 2 and 5 of each power of ten, in millions; the marks between them stay bare."""
+    return f"{value / 1e6:g} M" if f"{value:e}"[0] in "125" else ""
 
 
 def draw_arms(axes: Axes, content: Mapping[str, Any], panel: Mapping[str, Any], rows: Sequence[Row]) -> None:

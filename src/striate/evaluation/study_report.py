@@ -35,6 +35,8 @@ def shown(estimate: Estimate, figure: str, *, kind: str = "difference", signed: 
     """An estimate for a reader, `81.2 % (79.9 to 82.5)`."""
     if not math.isfinite(estimate.mean):
         return "–"
+    if figure == "mult_adds":
+        return f"{estimate.mean / 1e6:,.3g} M"
     share = figure in _SHARES and kind != "ratio"
     form = "{:+.1f}" if signed and share else "{:.1f}" if share else "{:+.3g}" if signed else "{:.3g}"
     mean, low, high = (
