@@ -15,6 +15,7 @@ from striate.errors import ConfigurationError, StorageError
 from striate.pipelines.starting import settle
 from striate.pipelines.train import assemble, build_datamodule
 from striate.storage import load_checkpoint, sha256_of
+from striate.tasks.building import choose_task
 from striate.transfer.initialization import same_head
 from striate.transfer.libraries import Expected
 
@@ -51,6 +52,7 @@ def begin(places):
         settle(config)
         datamodule = build_datamodule(config)
         datamodule.prepare_data()
+        choose_task(config, datamodule.meta)
         task, hashes, report = assemble(config, datamodule)
         return task.eval(), hashes, report, config, datamodule
 

@@ -24,7 +24,7 @@ NARROW = {
     "alexnet": [*ALEXNET, *LARGE],
     "zfnet": [*ALEXNET, *LARGE],
     "vgg": VGG,
-    "googlenet": ["model.dropout=0.0"],
+    "googlenet": ["model.dropout=0.0", "optimizer.lr=0.0005"],
     "mobilenet": ["model.width_multiplier=0.25"],
     "cifar_convnet": ["model.widths=[8,12,16]"],
     "mlp": [
@@ -32,8 +32,11 @@ NARROW = {
         *("optimizer=sgd", "optimizer.lr=3.0", "optimizer.momentum=0", "optimizer.weight_decay=0"),
     ],
     "lenet5": ["optimizer.lr=0.001"],
-    **{f"{kind}{depth}": ["model.widths=[8,8,16,16]"] for kind in ("resnet", "plain") for depth in IMAGENET},
-    **{f"{kind}{depth}": ["model.widths=[8,8,16]"] for kind in ("resnet", "plain") for depth in CIFAR},
+    **{f"resnet{depth}": ["model.widths=[8,8,16,16]"] for depth in IMAGENET},
+    **{f"resnet{depth}": ["model.widths=[8,8,16]"] for depth in CIFAR},
+    # Without shortcuts depth costs: wider, and the deepest at a lower rate.
+    **{f"plain{depth}": ["model.widths=[16,16,32,32]", "optimizer.lr=0.005"] for depth in (18, 34)},
+    **{f"plain{depth}": ["model.widths=[16,16,32]", "optimizer.lr=0.005"] for depth in (20, 32, 44, 56)},
 }
 QUICK = ("cifar_convnet", "mlp")
 COMMON = ["recipe=none", "augmentation=none", "scheduler=constant", "data.batch_size=32", "optimizer=adam",

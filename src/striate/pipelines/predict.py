@@ -46,18 +46,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
     keep_freed_memory()
     config = plain(cfg)
     device, pictures = device_of(config["device"]), find_pictures(config["input"])
+    output = Path(config["output"] or "predictions.csv")
+    require_output(output, suffixes=(*SUFFIXES, ""))  # a folder, where pixels are labelled
     path = runs.resolve_checkpoint(config["ckpt_path"], Path(config["paths"]["runs_dir"]))
     task, record = load_task(path)
     say(f"Checkpoint: {shown(path)}")
     if isinstance(task, SegmentationTask):
         return predict_pixels.run(config, task.to(device), record, pictures)
     assert isinstance(task, ClassificationTask)
-    output = Path(config["output"] or "predictions.csv")
-    if output.suffix.lower() not in SUFFIXES:
-        raise ConfigurationError(f"output={output}: neither .csv nor .json", nearest=str(output.with_suffix(".csv")))
-    with storage_errors(output):  # found now, not after the work
-        output.parent.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=output.parent).close()
+    require_output(output, SUFFIXES)
     classes = record["meta"]["classes"]
     if record["config"]["channels_last"]:
         task.network.to(memory_format=torch.channels_last)
@@ -71,12 +68,17 @@ def run(cfg: DictConfig) -> dict[str, float]:
     return {"pictures": named, "unreadable": len(rows) - named}
 
 
-def device_of(name: str) -> torch.device:
-    """The device that a name means here.
+def require_output(output: Path, suffixes: Sequence[str]) -> None:
+    """Finds out now, and not after the work, whether the output can be written."""
+    if output.suffix.lower() not in suffixes:
+        raise ConfigurationError(f"output={output}: neither .csv nor .json", nearest=str(output.with_suffix(".csv")))
+    with storage_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=output.parent).close()
 
-    Raises:
-        ConfigurationError: a GPU where there is none.
-    """
+
+def device_of(name: str) -> torch.device:
+    """The device that a name means here; a GPU where there is none is refused (ConfigurationError)."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError("device=cuda: there is no CUDA device", do="device=auto or device=cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -123,6 +123,19 @@ def require_labels(network: nn.Module, meta: Meta) -> None:
         )
 
 
+def task_kind(node: Mapping[str, Any], meta: Meta) -> str:
+    """The task that a configuration or, where it leaves that open, the data choose.
+
+    Raises:
+        ConfigurationError: there is no such task.
+    """
+    kind = str(node.get("kind", "classification"))  # older checkpoints do not say
+    kind = meta.kind if kind == AUTO else kind
+    if kind not in TASKS:
+        raise ConfigurationError(f"task.kind={kind}: there is no such task", nearest=nearest(kind, TASKS))
+    return kind
+
+
 def build_task(
     config: Mapping[str, Any],
     network: nn.Module,
@@ -156,11 +169,7 @@ def build_task(
         "class_counts": counts,
         "code": dict(code or {}),
     }
-    kind = str(config["task"].get("kind", "classification"))  # older checkpoints do not say
-    if kind == AUTO:
-        kind = meta.kind
-    if kind not in TASKS:
-        raise ConfigurationError(f"task.kind={kind}: there is no such task", nearest=nearest(kind, TASKS))
+    kind = task_kind(config["task"], meta)
     if trains and kind == "backpropagation":
         BackpropagationTask.require(config["trainer"])
     rate = config["task"].get("backbone_rate", 1.0)
