@@ -32,11 +32,13 @@ NARROW = {
         *("optimizer=sgd", "optimizer.lr=3.0", "optimizer.momentum=0", "optimizer.weight_decay=0"),
     ],
     "lenet5": ["optimizer.lr=0.001"],
-    **{f"resnet{depth}": ["model.widths=[8,8,16,16]"] for depth in IMAGENET},
+    **{f"resnet{depth}": ["model.widths=[16,32,32,64]"] for depth in IMAGENET},
     **{f"resnet{depth}": ["model.widths=[8,8,16]"] for depth in CIFAR},
-    # Without shortcuts depth costs: wider, and the deepest at a lower rate.
-    **{f"plain{depth}": ["model.widths=[16,16,32,32]", "optimizer.lr=0.005"] for depth in (18, 34)},
-    **{f"plain{depth}": ["model.widths=[16,16,32]", "optimizer.lr=0.005"] for depth in (20, 32, 44, 56)},
+    # Without shortcuts depth costs: wider, and at a higher rate, which each finds within 300 steps or not at all.
+    **{f"plain{depth}": ["model.widths=[32,32,64,64]", "optimizer.lr=0.005"] for depth in (18, 34)},
+    **{f"plain{depth}": ["model.widths=[16,32,64]", "optimizer.lr=0.005"] for depth in (20, 32, 44, 56)},
+    "plain20": ["model.widths=[16,32,64]", "optimizer.lr=0.01"],
+    "plain44": ["model.widths=[16,16,32]", "optimizer.lr=0.005"],
 }
 QUICK = ("cifar_convnet", "mlp")
 COMMON = ["recipe=none", "augmentation=none", "scheduler=constant", "data.batch_size=32", "optimizer=adam",
