@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BufferedWriter
 from multiprocessing import forkserver
@@ -297,7 +298,8 @@ def _through(
     free, first = list(streams), 0
     while chunk := _write_chunk(free[-1], contents):
         stream = free.pop()
-        pending.append((first, stream, pool.submit(_decode_chunk, stream.name, chunk, form(), stow)))
+        with _undisturbed():
+            pending.append((first, stream, pool.submit(_decode_chunk, stream.name, chunk, form(), stow)))
         first += len(chunk)
         if not free:
             yield pending[0][2].result()
@@ -381,7 +383,32 @@ def begin_imports() -> None:
     """Lets the process that decoding ones are forked from make their imports, while this one lists the raw data."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         _context().set_forkserver_preload([__name__])
-        forkserver.ensure_running()
+        # What it forks takes Ctrl-C as it does, and is told of it by this process, not by the terminal.
+        with _sigint(signal.SIG_IGN):
+            forkserver.ensure_running()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits: the pool would forget a process that it is starting, which then misses what it is to begin with."""
+    came: list[int] = []
+    with _sigint(lambda number, frame: came.append(number)):
+        yield
+    if came:
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _sigint(handler: Any) -> Iterator[None]:
+    """Another handler of Ctrl-C for a while; only the main thread can have one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _context() -> Any:
