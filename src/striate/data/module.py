@@ -211,8 +211,11 @@ class ImageDataModule(pl.LightningDataModule):
         if split == "train" and self.one_batch and self._batch_size != "all":
             rows = np.sort(rows[epoch_order(len(rows), self.seed, 0, shuffle=True)[: self.batch_size]])
         augmentation = None
+        seen_whole = self.input_size if whole.pack == "array" and not self.labels_pixels else None  # in evaluation
         if split == "train" and self.augmentation is not None:
             augmentation = self.augmentation.with_colours(lambda: principal_colours(self.folder, whole))
+            if seen_whole is not None:
+                augmentation = augmentation.keeping_size(seen_whole)
         if augmentation is None and whole.pack == "encoded" and self.input_size is None and not self.labels_pixels:
             raise ConfigurationError(
                 "data.input_size is missing: the pictures of this set differ in size", do="data.input_size=224"
@@ -225,7 +228,7 @@ class ImageDataModule(pl.LightningDataModule):
             pack, rows, targets[rows], self.preprocessing, augmentation, self.seed, self.labels_pixels, mask_labels
         )
         if augmentation is not None:
-            _try(dataset)
+            _try(dataset, seen_whole)
         return dataset
 
     def _few(self, rows: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
@@ -341,15 +344,26 @@ def _kinds(sizes: np.ndarray) -> np.ndarray:
     return np.unique(sizes, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def _try(dataset: BatchDataset) -> None:
+def _try(dataset: BatchDataset, input_size: int | None) -> None:
     """Augments some pictures, so that an augmentation which does not fit them is refused now and not by a worker.
 
+    Args:
+        dataset: of training.
+        input_size: where evaluation sees pictures whole, the side of squares that training alone would see.
+
     Raises:
-        ConfigurationError: it is for pictures of other channels, or leaves them at different sizes.
+        ConfigurationError: it is for pictures of other channels, or leaves them at different sizes, or at that one.
     """
     try:
-        dataset[0, np.linspace(0, len(dataset) - 1, min(_TRIED, len(dataset))).round().astype(np.int64)]
+        seen = dataset[0, np.linspace(0, len(dataset) - 1, min(_TRIED, len(dataset))).round().astype(np.int64)].images
     except ValueError as error:
         raise ConfigurationError(
             f"augmentation: {error}", do="choose another: python src/show_samples.py augmentation=… shows what it does"
         ) from error
+    whole, size = dataset.preprocessing.shape, tuple(seen.shape[1:3])
+    if input_size is not None and size == (input_size, input_size) != whole:
+        raise ConfigurationError(
+            f"data.input_size={input_size}: the augmentation makes training see {size[0]}×{size[1]} pixels, evaluation "
+            f"sees these pictures whole, {whole and '×'.join(map(str, whole))}",
+            do="data.input_size=null, or another augmentation",
+        )

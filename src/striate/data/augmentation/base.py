@@ -68,6 +68,11 @@ class Augmentation(ABC):
         """The same with the colours of the training pictures where it needs them; only then does it ask for them."""
         return self
 
+    def keeping_size(self, side: int) -> "Augmentation":
+        """The same for pictures that share a size and are evaluated whole: what would make squares of `side` pixels of
+        them keeps their size."""
+        return self
+
 
 class Photometric(Augmentation):
     """Changes colours and moves nothing: masks stay as they are."""
@@ -100,6 +105,10 @@ class Pipeline(Augmentation):
         """Hands them on."""
         return Pipeline([transform.with_colours(colours) for transform in self.transforms])
 
+    def keeping_size(self, side: int) -> "Pipeline":
+        """Hands it on."""
+        return Pipeline([transform.keeping_size(side) for transform in self.transforms])
+
 
 class CentreView(Augmentation):
     """No augmentation: the view that evaluation takes (`centre_view`), whatever the key.
@@ -118,9 +127,13 @@ class CentreView(Augmentation):
         return as_batch([centre_view(image, self.input_size, self.crop_fraction) for image in images])
 
     def pair(self, images: Images, masks: Masks, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
-        if self.input_size is None:
+        """Pictures with masks are evaluated whole, which is a batch only where they share a size."""
+        if self.input_size is None or isinstance(images, np.ndarray):
             return as_batch(images), as_masks(masks)
         return super().pair(images, masks, keys)
+
+    def keeping_size(self, side: int) -> "CentreView":
+        return CentreView(None, self.crop_fraction) if self.input_size == side else self
 
 
 def as_batch(images: Images) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Geometric augmentations that resample each picture (OpenCV), with parameters drawn for the whole batch at once."""
 
+import copy
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -143,6 +144,9 @@ class RandomResizedCrop(Augmentation):
             views.append(resample_mask(content, height, width, whole_factors))
         return self(images, keys), as_masks(views)
 
+    def keeping_size(self, side: int) -> "RandomResizedCrop":
+        return _without_size(self) if self.size == side else self
+
     def windows(self, keys: Keys, height: np.ndarray, width: np.ndarray) -> np.ndarray:
         """(B, 4): top, left, rows and columns of the windows in pictures of heights and widths (B,)."""
         aspect = np.clip(width / height, *self.ratio)
@@ -206,6 +210,9 @@ class RescaledCrop(Augmentation):
             views.append(whole[top : top + height, left : left + width])
         return self(images, keys), as_masks(views)
 
+    def keeping_size(self, side: int) -> "RescaledCrop":
+        return _without_size(self) if self.size == side else self
+
     def windows(self, keys: Keys, images: Images) -> list[list[int]]:
         """For each picture or mask height and width after rescaling, height and width of the window, top and left."""
         sides = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2)
@@ -223,6 +230,12 @@ class RescaledCrop(Augmentation):
             shares = np.array([(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)])[integers(keys, 1, 0, 5)]
             place = (room * shares) // 2
         return (sides - frame) // 2 + place
+
+
+def _without_size(crop: Any) -> Any:
+    other = copy.copy(crop)
+    other.size = None
+    return other
 
 
 def rescaled(sides: np.ndarray, short_side: np.ndarray, least: np.ndarray) -> np.ndarray:
