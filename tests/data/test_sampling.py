@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader, Dataset
 from striate.data.sampling import (
     GOLDEN,
     BatchSampler,
-    balancing_weights,
     bits,
     epoch_order,
     integers,
@@ -151,27 +150,50 @@ def test_each_sample_comes_to_each_place_equally_often():
     assert abs(chi_square(places, 20)) < 4
 
 
-def test_balancing_weights_draw_all_classes_alike_and_number_the_repetitions():
-    labels = np.repeat([0, 1, 2], [9000, 900, 100])
-    order = epoch_order(len(labels), 0, 0, True, weights=balancing_weights(labels))
-    assert (order == epoch_order(len(labels), 0, 0, True, weights=balancing_weights(labels))).all()
-    samples, repetitions = order % len(labels), order // len(labels)
-    share = np.bincount(labels[samples]) / len(labels)
-    assert np.abs(share - 1 / 3).max() < 4 * np.sqrt(2 / 9 / len(labels))
-    assert len(np.unique(order)) == len(order)  # no two draws of a sample share their random numbers
-    for sample in np.unique(samples)[-50:]:
-        assert repetitions[samples == sample].tolist() == list(range((samples == sample).sum()))
+@st.composite
+def classes_of_samples(draw):
+    """Labels of a set whose classes differ in size, in any order; a number may stand for no class."""
+    sizes = draw(st.lists(st.integers(0, 60), min_size=1, max_size=7).filter(any))
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    return np.random.default_rng(draw(st.integers(0, 9))).permutation(labels)
 
 
-@pytest.mark.parametrize("weights", [np.ones(9), -np.ones(10), np.zeros(10), np.full(10, np.nan)])
-def test_unusable_weights_are_refused(weights):
-    with pytest.raises(ValueError, match="expected 10 weights"):
-        epoch_order(10, 0, 0, True, weights=weights)
+@settings(deadline=None)
+@given(classes_of_samples(), st.integers(0, 5), st.integers(0, 3))
+def test_balanced_draws_are_equal_in_number_and_go_round(labels, seed, epoch):
+    length = len(labels)
+    order = epoch_order(length, seed, epoch, True, labels)
+    assert (order == epoch_order(length, seed, epoch, True, labels)).all()
+    assert len(order) == len(np.unique(order)) == length  # no two draws of a sample share their random numbers
+    samples, rounds = order % length, order // length
+    drawn = np.bincount(labels[samples], minlength=labels.max() + 1)[np.bincount(labels) > 0]
+    assert drawn.max() - drawn.min() <= 1
+    for label in np.unique(labels):
+        times = np.bincount(samples[labels[samples] == label], minlength=length)[labels == label]
+        assert times.max() - times.min() <= 1  # none comes again before all others have come
+        for sample in np.unique(samples[labels[samples] == label])[:5]:
+            assert sorted(rounds[samples == sample]) == list(range((samples == sample).sum()))
 
 
-def test_weights_without_shuffle_are_refused():
+def test_balanced_draws_are_random_over_epochs():
+    labels = np.repeat([0, 1], [18, 4])
+    orders = [epoch_order(22, 0, epoch, True, labels) for epoch in range(3000)]
+    times = np.bincount(np.concatenate(orders) % 22, minlength=22)
+    expected = np.repeat([11 * 3000 / 18, 11 * 3000 / 4], [18, 4])
+    assert (np.abs(times - expected) < 5 * np.sqrt(3000 / 4)).all()  # of each class every sample equally often
+    first = np.array([labels[order[0] % 22] for order in orders])
+    assert abs(first.mean() - 0.5) < 4 * 0.5 / np.sqrt(3000)
+
+
+def test_balanced_draws_never_change_between_releases():
+    assert epoch_order(8, 3, 1, True, [0, 0, 0, 0, 0, 0, 1, 2]).tolist() == [15, 14, 5, 6, 22, 7, 1, 2]
+
+
+def test_labels_of_another_length_or_without_shuffle_are_refused():
+    with pytest.raises(ValueError, match="expected 10 labels"):
+        epoch_order(10, 0, 0, True, labels=np.zeros(9))
     with pytest.raises(ValueError, match="shuffle=True"):
-        epoch_order(10, 0, 0, False, weights=np.ones(10))
+        epoch_order(10, 0, 0, False, labels=np.zeros(10))
 
 
 settings_of_a_sampler = st.tuples(
@@ -236,12 +258,24 @@ def test_the_start_is_used_up_by_drawing_not_by_asking():
     assert [epoch for epoch, _ in sampler] == [7, 7, 7]
 
 
-def test_weighted_batches_are_the_same_for_any_number_of_processes():
-    weights = balancing_weights(np.repeat([0, 1], [90, 10]))
-    whole = np.concatenate([indices for _, indices in BatchSampler(100, 10, shuffle=True, weights=weights)])
-    halves = [list(BatchSampler(100, 10, 0, True, rank=rank, world_size=2, weights=weights)) for rank in range(2)]
-    together = np.concatenate([np.stack([a, b], 1).ravel() for (_, a), (_, b) in zip(*halves, strict=True)])
-    assert (together == whole).all()
+@settings(deadline=None)
+@given(classes_of_samples(), st.sampled_from([1, 2, 3, 4]), st.sampled_from([1, 2]), st.integers(0, 3), st.data())
+def test_balanced_batches_are_the_same_for_any_number_of_processes_and_from_any_start(
+    labels, world, parts, epoch, data
+):
+    options = {"length": len(labels), "batch_size": 2 * world, "shuffle": True, "drop_last": True, "labels": labels}
+    alone = BatchSampler(**options)
+    alone.set_epoch(epoch)
+    whole = [indices for _, indices in alone]
+    start = data.draw(st.integers(0, len(alone) * parts))
+    shares = []
+    for rank in range(world):
+        sampler = BatchSampler(**options, rank=rank, world_size=world, parts=parts)
+        sampler.set_epoch(epoch)
+        sampler.start_batch = start
+        shares.append([indices for _, indices in sampler])
+    together = [np.stack(of_ranks, 1).ravel() for of_ranks in zip(*shares, strict=True)]
+    assert np.array_equal(np.concatenate([*together, []]), np.concatenate([*whole, []])[start * 2 * world // parts :])
 
 
 def test_samplers_refuse_what_has_no_meaning():

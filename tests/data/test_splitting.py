@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from striate.data.splitting import TEST, TRAIN, VAL, cut_splits
+from striate.data.splitting import TEST, TRAIN, VAL, cut_splits, deal_folds
 from striate.errors import DataError
 
 
@@ -103,3 +103,52 @@ def test_too_few_pictures_are_named_with_numbers(count, groups, fractions, messa
     with pytest.raises(DataError, match=message) as caught:
         cut_splits(labels, groups, [str(i) for i in range(len(labels))], ["many", "lone"], fractions, 0)
     assert len(str(caught.value).splitlines()) <= 3
+
+
+@settings(max_examples=80, deadline=None)
+@given(sets(), st.integers(2, 3), st.integers(0, 2**40))
+def test_folds_partition_a_set_and_are_stratified_within_one(content, folds, seed):
+    labels, groups, names, classes, _ = content
+    dealt = deal_folds(labels, groups, names, classes, folds, seed)
+    assert dealt.shape == labels.shape  # every picture in exactly one fold
+    held = np.stack([np.bincount(labels[dealt == fold], minlength=len(classes)) for fold in range(folds)])
+    assert held.sum() == len(labels)
+    assert (held.max(0) - held.min(0)).max() <= 1
+    assert held.sum(1).max() - held.sum(1).min() <= 1
+    assert held.min() >= 1
+
+
+@settings(max_examples=80, deadline=None)
+@given(sets(equals=True), st.integers(2, 3), st.integers(0, 99))
+def test_folds_keep_equal_pictures_together(content, folds, seed):
+    labels, groups, names, classes, _ = content
+    dealt = deal_folds(labels, groups, names, classes, folds, seed)
+    for group in np.unique(groups):
+        assert len(set(dealt[groups == group])) == 1
+    for label in range(len(classes)):
+        held = np.bincount(dealt[labels == label], minlength=folds)
+        assert held.max() - held.min() <= np.bincount(groups[labels == label]).max()
+        assert held.min() >= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(sets(equals=True), st.integers(0, 99), st.randoms(use_true_random=False))
+def test_folds_are_a_function_of_seed_and_names_alone(content, seed, random):
+    labels, groups, names, classes, _ = content
+    dealt = deal_folds(labels, groups, names, classes, 3, seed)
+    order = list(range(len(names)))
+    random.shuffle(order)
+    again = deal_folds(labels[order], groups[order] + 7, [names[place] for place in order], classes, 3, seed)
+    assert np.array_equal(again, dealt[order])
+
+
+def test_folds_differ_by_seed_and_refuse_a_class_that_is_too_small():
+    labels, names = np.repeat([0, 1], [50, 3]), [f"{i}" for i in range(53)]
+    groups = np.arange(53)
+    assert len({tuple(deal_folds(labels, groups, names, ["a", "b"], 3, seed)) for seed in range(5)}) == 5
+    with pytest.raises(DataError, match=r"'b' has 3 different picture\(s\) for 4 folds") as caught:
+        deal_folds(labels, groups, names, ["a", "b"], 4, 0)
+    assert "data.folds=3" in str(caught.value)
+    groups[51:] = 50  # all of b are the same picture
+    with pytest.raises(DataError, match="'b' has 1 different"):
+        deal_folds(labels, groups, names, ["a", "b"], 2, 0)

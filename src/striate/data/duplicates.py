@@ -1,8 +1,17 @@
 """Pictures whose pixels are exactly equal: found by the digest of their decoded pixels."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import xxhash
+
+from striate.data.meta import Meta
+from striate.data.pack import Pack
+from striate.storage import write_json
+
+_AT_ONCE = 256  # pictures that are read for their digests
 
 
 def group_equal(digests: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -26,6 +35,52 @@ def group_equal(digests: np.ndarray, names: Sequence[str]) -> np.ndarray:
     for place in sorted(members.tolist(), key=lambda place: names[place]):
         first[place] = leader.setdefault(int(group[place]), place)
     return first
+
+
+def equal_in_pack(folder: Path, meta: Meta, pack: Pack, names: Sequence[str], *, keep: bool = False) -> np.ndarray:
+    """Groups the equal pictures of a pack, all of which are read for it once.
+
+    Args:
+        folder: of the prepared set.
+        meta: its passport.
+        pack: splits of it.
+        names: of the pictures.
+        keep: write what is found to `.NAME.equal.json` beside the folder, where the next call finds it.
+
+    Returns:
+        As `group_equal`.
+
+    Raises:
+        StorageError: a damaged picture, or a file that cannot be written.
+    """
+    path, key = folder.with_name(f".{folder.name}.equal.json"), {"data": meta.hash, "split": pack.split}
+    groups = np.arange(len(pack), dtype=np.int64)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if {name: record[name] for name in key} == key:
+            for first, *others in record["equal"]:
+                groups[others] = first
+            return groups
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        pass  # not there, or not a whole one: found anew
+    digests = bytearray()
+    for start in range(0, len(pack), _AT_ONCE):
+        for picture in pack.read(np.arange(start, min(start + _AT_ONCE, len(pack)))):
+            height, width, _ = picture.shape
+            digests += xxhash.xxh3_128_digest(np.ascontiguousarray(picture).data, seed=height << 32 | width)
+    groups = group_equal(np.frombuffer(bytes(digests), np.uint8).reshape(-1, 16), names)
+    if keep:
+        equal = [[int(first), *others] for first, others in _members(groups).items()]
+        write_json(path, {**key, "equal": equal})
+    return groups
+
+
+def _members(groups: np.ndarray) -> dict[int, list[int]]:
+    """By its first picture each group of several: the places of the others."""
+    found: dict[int, list[int]] = {}
+    for place in np.flatnonzero(groups != np.arange(len(groups))).tolist():
+        found.setdefault(int(groups[place]), []).append(place)
+    return found
 
 
 def leaked(groups: np.ndarray, splits: np.ndarray) -> np.ndarray:

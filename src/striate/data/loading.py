@@ -107,14 +107,16 @@ class BatchDataset(Dataset[Batch]):
         epoch, indices = request
         if self.labels_pixels:
             return self._with_masks(epoch, indices)
-        pictures = self.pack.read(self.rows[indices])
+        rounds, indices = np.divmod(indices, max(len(self), 1))  # an index from len(self) on is a repetition
+        rows = self.rows[indices]
+        pictures = self.pack.read(rows)
         if self.views is not None:
             images, owners = grouped([self.views(picture, self.preprocessing) for picture in pictures])
             targets = torch.from_numpy(self.targets[indices])
             return ViewBatch(images, owners, targets, torch.from_numpy(np.asarray(indices, np.int64)))
         if self.augmentation is not None and len(indices):
             # The key is that of the pack's row: a sample looks the same whichever subset it is drawn in.
-            pictures = self.augmentation(pictures, keys(self.seed, epoch, self.rows[indices]))
+            pictures = self.augmentation(pictures, keys(self.seed, epoch, rows + len(self.pack) * rounds))
         elif isinstance(pictures, list):
             size = self.preprocessing.input_size or 0
             views = [self.preprocessing.view(picture) for picture in pictures]

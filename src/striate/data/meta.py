@@ -157,6 +157,10 @@ class Meta:
         }
         return _hashed(replace(self, classes=chosen, counts=counts, labelling=labelling))
 
+    def recut(self, counts: Mapping[str, Sequence[int]]) -> "Meta":
+        """The passport of the same pictures in other splits, of which these are the counts."""
+        return _hashed(replace(self, counts={**self.counts, **{split: tuple(own) for split, own in counts.items()}}))
+
     def _fault(self) -> str | None:
         size_fits = (self.image_size is not None and min(self.image_size) >= 1) == (self.pack == "array")
         conditions = {

@@ -11,11 +11,13 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from striate.data.augmentation import Augmentation
+from striate.data.duplicates import equal_in_pack
+from striate.data.folding import POOL, Folds, dealt, pool_of, require_fold
 from striate.data.loading import Batch, BatchDataset, ResumableLoader, ViewBatch
 from striate.data.masks import IGNORE
 from striate.data.meta import Meta
 from striate.data.multiview import Views, pictures_at_once
-from striate.data.pack import open_pack
+from striate.data.pack import Pack, open_pack
 from striate.data.preparation import Preparation, prepare
 from striate.data.preprocessing import Preprocessing
 from striate.data.principal_colours import principal_colours
@@ -46,6 +48,10 @@ class ImageDataModule(pl.LightningDataModule):
         classes: a subset of the set's classes by name; None for all. Pixels of other classes do not count.
         one_batch: train on the samples of a single batch again and again: can the network learn them by heart?
         samples_per_class: at most so many training samples of each class, drawn by the seed; None for all.
+        sampling: "uniform": an epoch has each training sample once; "balanced": it has as many draws, of every class
+            equally many, so that samples of rare classes come several times and of frequent ones some only.
+        folds: the pictures for training and validation are dealt out to so many folds by the seed, None: splits stay.
+        fold: the one that validates, from 0.
         augmentation: what training does to pictures, or None.
         seed: with epoch and sample index, the only source of chance.
         accumulate: parts in which the global batch is computed.
@@ -68,6 +74,9 @@ class ImageDataModule(pl.LightningDataModule):
         num_workers: Annotated[int, Ge(0)] | Literal["auto"] = "auto",
         classes: Sequence[str | int] | None = None,
         samples_per_class: Annotated[int, Ge(1)] | None = None,
+        sampling: Literal["uniform", "balanced"] = "uniform",
+        folds: Annotated[int, Ge(2)] | None = None,
+        fold: Annotated[int, Ge(0)] | None = None,
         one_batch: bool = False,
         augmentation: Augmentation | None = None,
         seed: int = 0,
@@ -88,7 +97,9 @@ class ImageDataModule(pl.LightningDataModule):
         self.input_size, self.crop_fraction = input_size, crop_fraction
         self._batch_size, self.num_workers, self.accumulate = batch_size, num_workers, accumulate
         self.classes = None if classes is None else [str(name) for name in classes]
-        self.samples_per_class, self.one_batch = samples_per_class, one_batch
+        self.samples_per_class, self.one_batch, self.sampling = samples_per_class, one_batch, sampling
+        require_fold(folds, fold)
+        self.folds, self.fold = folds, fold
         self.augmentation, self.seed = augmentation, seed
         self.test_split = "test"  # `evaluate` may name another
         self.test_views: Views | None = None  # and look at pictures more than once
@@ -119,6 +130,9 @@ class ImageDataModule(pl.LightningDataModule):
         self._prepare(only_missing)
         if self.augmentation is not None:
             self.augmentation.with_colours(lambda: principal_colours(self.folder, Meta.load(self.folder), keep=True))
+        if self.folds is not None and not self.labels_pixels:
+            pool = pool_of(self.folder, self.whole)
+            equal_in_pack(self.folder, self.whole, pool, pool.names, keep=True)
 
     def _prepare(self, only_missing: bool) -> None:
         there = (self.folder / "meta.json").is_file()
@@ -142,6 +156,11 @@ class ImageDataModule(pl.LightningDataModule):
     @property
     def meta(self) -> Meta:
         """The passport of what the network learns from: of the set, or of the chosen classes."""
+        return self._chosen if self.folds is None else self._folds.recut(self._chosen)
+
+    @property
+    def _chosen(self) -> Meta:
+        """The passport of the chosen classes, in the set's own splits."""
         whole = self.whole
         if self.classes is None:
             return whole
@@ -157,6 +176,12 @@ class ImageDataModule(pl.LightningDataModule):
                 "data.classes needs at least two classes, each once", do="name them: data.classes=[a,b]"
             )
         return whole.subset(self.classes)
+
+    @cached_property
+    def _folds(self) -> Folds:
+        assert self.folds is not None
+        assert self.fold is not None
+        return dealt(self.folder, self.whole, self._chosen.classes, self.folds, self.fold, self.seed)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -196,7 +221,7 @@ class ImageDataModule(pl.LightningDataModule):
         return self._datasets[split]
 
     def _open(self, split: str) -> BatchDataset:
-        whole, pack = self.whole, open_pack(self.folder, split)
+        whole = self.whole
         if Meta.load(self.folder).hash != whole.hash:
             raise DataError(
                 f"{shown(self.folder)} was prepared anew while this run was using it", do="start the run again"
@@ -204,8 +229,9 @@ class ImageDataModule(pl.LightningDataModule):
         new_label = np.full(whole.num_classes + 1, -1, np.int64)  # the last is that of -1
         for label, name in enumerate(self.meta.classes):
             new_label[whole.classes.index(name)] = label
+        pack, rows = self._cut(split)
         targets = new_label[pack.labels]
-        rows = np.arange(len(targets)) if self.labels_pixels else np.flatnonzero(targets >= 0)
+        rows = rows if self.labels_pixels else rows[targets[rows] >= 0]
         if split == "train" and self.samples_per_class is not None:
             rows = self._few(rows, targets, self.samples_per_class)
         if split == "train" and self.one_batch and self._batch_size != "all":
@@ -230,6 +256,13 @@ class ImageDataModule(pl.LightningDataModule):
         if augmentation is not None:
             _try(dataset, seen_whole)
         return dataset
+
+    def _cut(self, split: str) -> tuple[Pack, np.ndarray]:
+        """The pack in which a split lies, and its rows there."""
+        if self.folds is not None and split in POOL:
+            return self._folds.pack, self._folds.rows(split)
+        pack = open_pack(self.folder, split)
+        return pack, np.arange(len(pack))
 
     def _few(self, rows: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
         if self.labels_pixels:
@@ -277,7 +310,8 @@ class ImageDataModule(pl.LightningDataModule):
             )
         sampler = BatchSampler(
             len(dataset), batch_size, seed=self.seed, shuffle=train, drop_last=train, rank=rank,
-            world_size=world_size, parts=self.accumulate if train else 1,
+            world_size=world_size, labels=self._balanced(dataset) if train else None,
+            parts=self.accumulate if train else 1,
             kinds=None if train or dataset.is_even else _kinds(dataset.sizes),
         )  # fmt: skip
         workers = self._workers()
@@ -289,6 +323,23 @@ class ImageDataModule(pl.LightningDataModule):
             pin_memory=self.trainer is not None and "cuda" in str(self.trainer.strategy.root_device),
             prefetch_factor=4 if workers else None,
         )
+
+    def _balanced(self, dataset: BatchDataset) -> np.ndarray | None:
+        """The classes that are drawn equally often; None for samples that come once each."""
+        if self.sampling == "balanced" and self.labels_pixels:
+            raise ConfigurationError(
+                "data.sampling=balanced is not for pictures with masks: a picture shows several classes",
+                do="loss.class_weights=balanced weighs pixels by their class",
+            )
+        return dataset.targets if self.sampling == "balanced" else None
+
+    def drawn_counts(self, epoch: int, requests: int) -> list[int]:
+        """Samples of each class that the first so many requests of a training epoch hold, over all processes."""
+        assert self._train_loader is not None
+        sampler, dataset = self._train_loader.sampler, self.dataset("train")
+        assert isinstance(sampler, BatchSampler)
+        drawn = sampler.order(epoch)[: requests * (sampler.batch_size // sampler.parts)] % len(dataset)
+        return np.bincount(dataset.targets[drawn], minlength=self.meta.num_classes).tolist()
 
     def _workers(self) -> int:
         if self.num_workers != "auto":

@@ -99,13 +99,7 @@ def normal(keys: Keys, stream: int, mean: float = 0.0, std: float = 1.0) -> NDAr
     return mean + std * radius * np.cos(2.0 * np.pi * uniform(own, 1))
 
 
-def balancing_weights(labels: ArrayLike) -> NDArray[np.float64]:
-    """One weight per sample, the reciprocal of its class's count: under them all classes are drawn equally often."""
-    labels = np.asarray(labels, np.int64)
-    return 1.0 / np.bincount(labels)[labels]
-
-
-def epoch_order(length: int, seed: int, epoch: int, shuffle: bool, weights: ArrayLike | None = None) -> Indices:
+def epoch_order(length: int, seed: int, epoch: int, shuffle: bool, labels: ArrayLike | None = None) -> Indices:
     """The order in which an epoch visits the samples: a pure function of its arguments.
 
     Args:
@@ -113,37 +107,42 @@ def epoch_order(length: int, seed: int, epoch: int, shuffle: bool, weights: Arra
         seed: of the run, 0 or more.
         epoch: 0 or more.
         shuffle: a permutation by NumPy's default generator seeded with (seed, epoch); False gives 0, …, length − 1.
-        weights: one per sample (`balancing_weights`): drawn with replacement in proportion to them. Needs `shuffle`.
+        labels: (length,) the class of each sample: all classes are then drawn equally often, to one draw. This is
+            class-balanced sampling (Kang et al. 2020, arXiv:1910.09217, section 3, q = 0, on average; here exactly). A
+            class goes round: none of its samples comes again before all others of the class have come. Needs `shuffle`.
 
     Returns:
-        (length,) int64. Under weights a sample comes several times, and its k-th repetition (from 0) bears the index
+        (length,) int64. With labels a sample may come several times, in round k (from 0) under the index
         `sample + k * length`: the sample is `index % length`, and `keys` of the index differ, so that the repetitions
         of a rare picture are augmented differently.
     """
     _check_not_negative(length=length, seed=seed, epoch=epoch)
-    if weights is not None and not shuffle:
-        raise ValueError("weights draw at random: expected shuffle=True with them")
+    if labels is not None and not shuffle:
+        raise ValueError("balanced classes are drawn at random: expected shuffle=True with labels")
     if not shuffle:
         return np.arange(length, dtype=np.int64)
     generator = np.random.default_rng([seed, epoch])
-    if weights is None:
+    if labels is None:
         return generator.permutation(length)
-    weights = np.asarray(weights, np.float64)
-    if weights.shape != (length,) or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
-        raise ValueError(f"expected {length} weights, none negative and not all 0, got shape {weights.shape}")
-    drawn = generator.choice(length, size=length, p=weights / weights.sum())
-    return drawn + length * _repetitions(drawn)
+    labels = np.asarray(labels, np.int64)
+    if labels.shape != (length,):
+        raise ValueError(f"expected {length} labels, got shape {labels.shape}")
+    return _balanced(labels, generator)
 
 
-def _repetitions(drawn: Indices) -> Indices:
-    """How many times each entry has stood before: [5, 3, 5, 5] gives [0, 0, 1, 2]."""
-    by_value = np.argsort(drawn, kind="stable")
-    in_order = drawn[by_value]
-    positions = np.arange(len(drawn), dtype=np.int64)
-    starts = np.concatenate([[True], in_order[1:] != in_order[:-1]]) if len(drawn) else np.zeros(0, bool)
-    repetitions = np.empty_like(positions)
-    repetitions[by_value] = positions - np.maximum.accumulate(np.where(starts, positions, 0))
-    return repetitions
+def _balanced(labels: Indices, generator: np.random.Generator) -> Indices:
+    """As many draws as labels, of every class that occurs equally many, or one more; see `epoch_order`."""
+    length, by_class = len(labels), np.argsort(labels, kind="stable")
+    if not length:
+        return by_class
+    classes = np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1)
+    one_more = generator.permutation(len(classes)) < length % len(classes)  # other classes in other epochs
+    drawn = []
+    for members, more in zip(classes, one_more.tolist(), strict=True):
+        wanted = length // len(classes) + more
+        rounds = range(-(-wanted // len(members)))
+        drawn.append(np.concatenate([generator.permutation(members) + length * number for number in rounds])[:wanted])
+    return generator.permutation(np.concatenate(drawn))
 
 
 class BatchSampler(Sampler[tuple[int, Indices]]):
@@ -166,11 +165,12 @@ class BatchSampler(Sampler[tuple[int, Indices]]):
         drop_last: leave out the last batch where it is not full.
         rank: of this process.
         world_size: number of processes.
-        weights: one per sample, see `epoch_order`, also for what indices above `length` mean.
+        labels: (length,) classes that are drawn equally often, see `epoch_order`, also for what an index of `length`
+            or more means.
         parts: a global batch comes in so many requests, one after another, whose gradients are accumulated; a number
             above 1 needs `drop_last`, so that every batch has all its parts, and must divide `batch_size`.
         kinds: (length,) whole numbers: no batch holds samples of two kinds. The order is then that of the kinds, and
-            within a kind that of the samples; not with `shuffle`, `drop_last` or `weights`.
+            within a kind that of the samples; not with `shuffle`, `drop_last` or `labels`.
 
     Attributes:
         epoch: of the next iteration; set by `set_epoch`, which Lightning calls.
@@ -187,7 +187,7 @@ class BatchSampler(Sampler[tuple[int, Indices]]):
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
-        weights: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
         parts: int = 1,
         kinds: ArrayLike | None = None,
     ):
@@ -203,8 +203,8 @@ class BatchSampler(Sampler[tuple[int, Indices]]):
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.shuffle, self.drop_last = shuffle, drop_last
         self.rank, self.world_size, self.parts = rank, world_size, parts
-        self.weights = None if weights is None else np.asarray(weights, np.float64)
-        if kinds is not None and (shuffle or drop_last or weights is not None or np.shape(kinds) != (length,)):
+        self.labels = None if labels is None else np.asarray(labels, np.int64)
+        if kinds is not None and (shuffle or drop_last or labels is not None or np.shape(kinds) != (length,)):
             raise ValueError(f"kinds need samples in order, all of them: expected one for each of {length} and no more")
         self._kinds = None if kinds is None else np.asarray(kinds, np.int64)
         self.epoch = 0
@@ -213,6 +213,10 @@ class BatchSampler(Sampler[tuple[int, Indices]]):
     def set_epoch(self, epoch: int) -> None:
         _check_not_negative(epoch=epoch)
         self.epoch = epoch
+
+    def order(self, epoch: int) -> Indices:
+        """(length,) the indices of a whole epoch in the order of the global batches, before any is left out."""
+        return epoch_order(self.length, self.seed, epoch, self.shuffle, self.labels)
 
     def __len__(self) -> int:
         """Requests in a whole epoch, the same on every rank: batches times parts."""
@@ -239,7 +243,7 @@ class BatchSampler(Sampler[tuple[int, Indices]]):
                 (epoch, batch[self.rank :: self.world_size]) for batch in self._of_one_kind(self._kinds)[start:]
             )
             return
-        order = epoch_order(self.length, self.seed, epoch, self.shuffle, self.weights)
+        order = self.order(epoch)
         size = self.batch_size // self.parts
         for request in range(start, len(self)):
             part = order[request * size : (request + 1) * size]

@@ -1,6 +1,6 @@
-"""Cutting a validation and a test split where a set has none: stratified, equal pictures together, seeded.
+"""Cutting a validation and a test split where a set has none, and folds: stratified, equal pictures together, seeded.
 
-The cut is a pure function of (seed, class, names, which pictures are equal): the order in which the pictures of a class
+A cut is a pure function of (seed, class, names, which pictures are equal): the order in which the pictures of a class
 are dealt out is that of SHA-256(seed, class, name). So it does not depend on the order of the files, nor on a random
 number generator's version, and a picture that is added to a set moves few of the others.
 """
@@ -64,6 +64,55 @@ def cut_splits(
                 splits[members[leader]] = split
             start = stop
     return splits
+
+
+def deal_folds(
+    labels: np.ndarray, groups: np.ndarray, names: Sequence[str], classes: Sequence[str], folds: int, seed: int
+) -> np.ndarray:
+    """Deals pictures out to folds of about the same size and with about the same share of each class.
+
+    Groups of equal pictures go as a whole (with the class of their first picture by name), the largest first, each to
+    the fold that has fewest of its class, then fewest in all. Where no two pictures are equal, folds differ by one at
+    most, in each class and in all; else in a class by its largest group at most, if equal pictures have equal labels.
+
+    Args:
+        labels: (N,) of 0 … len(classes) − 1.
+        groups: (N,) the same number for equal pictures.
+        names: N different names.
+        classes: their names.
+        folds: how many, 2 or more.
+        seed: any integer.
+
+    Returns:
+        (N,) int64: the fold of each picture, 0 … folds − 1.
+
+    Raises:
+        DataError: a class has fewer different pictures than there are folds.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for place in sorted(range(len(names)), key=names.__getitem__):
+        members[int(groups[place])].append(place)
+    of_class: dict[int, list[list[int]]] = defaultdict(list)
+    for group in members.values():
+        of_class[int(labels[group[0]])].append(group)
+    dealt = np.empty(len(labels), np.int64)
+    held, sizes = [[0] * len(classes) for _ in range(folds)], [0] * folds
+    for label, class_name in enumerate(classes):
+        if len(of_class[label]) < folds:
+            raise DataError(
+                f"the class {class_name!r} has {len(of_class[label])} different picture(s) for {folds} folds",
+                do=f"data.folds={max(2, len(of_class[label]))}, or add pictures"
+                if len(of_class[label]) > 1
+                else "add pictures, or leave the class out with data.classes",
+            )
+        order = sorted(of_class[label], key=lambda group: (-len(group), _draw(seed, classes[label], names[group[0]])))
+        for group in order:
+            fold = min(range(folds), key=lambda fold: (held[fold][label], sizes[fold], fold))
+            dealt[group] = fold
+            sizes[fold] += len(group)
+            for place in group:
+                held[fold][int(labels[place])] += 1
+    return dealt
 
 
 def _boundary(sizes: np.ndarray, start: int, last: int, wanted: float) -> int:

@@ -11,6 +11,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from striate import runs
 from striate.allocation import keep_freed_memory
 from striate.callbacks.checkpointing import Checkpointing
+from striate.callbacks.drawing import DrawnClasses
 from striate.callbacks.history import History
 from striate.callbacks.tracking import close
 from striate.configuration import build, masked
@@ -43,6 +44,8 @@ def carry_out(
     checkpointing = next(callback for callback in callbacks if isinstance(callback, Checkpointing))
     if isinstance(task, SegmentationTask):
         callbacks.append(Overlays())
+    if datamodule.sampling == "balanced":
+        callbacks.append(DrawnClasses(start.run.folder / "drawn.csv", datamodule.meta.classes))
     history = next(callback for callback in callbacks if isinstance(callback, History))
     checkpointing.folder, history.path = start.run.checkpoints, start.run.folder / "history.csv"
     keep_freed_memory()
