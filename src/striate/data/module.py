@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Le
 from striate.data.augmentation import Augmentation
 from striate.data.duplicates import equal_in_pack
 from striate.data.folding import POOL, Folds, dealt, pool_of, require_fold
+from striate.data.halves import half_of
 from striate.data.loading import Batch, BatchDataset, ResumableLoader, ViewBatch
 from striate.data.masks import IGNORE
 from striate.data.meta import Meta
@@ -46,6 +47,8 @@ class ImageDataModule(pl.LightningDataModule):
             whole training split, one step an epoch.
         num_workers: processes that read and augment; "auto" is 0 for arrays in memory, else one a core.
         classes: a subset of the set's classes by name; None for all. Pixels of other classes do not count.
+        class_half: of these classes half "A" or "B"; None for both.
+        class_split: how the classes are halved: the number of a random split, or the classes of A.
         one_batch: train on the samples of a single batch again and again: can the network learn them by heart?
         samples_per_class: at most so many training samples of each class, drawn by the seed; None for all.
         sampling: "uniform": an epoch has each training sample once; "balanced": it has as many draws, of every class
@@ -73,6 +76,8 @@ class ImageDataModule(pl.LightningDataModule):
         batch_size: Annotated[int, Ge(1)] | Literal["all"] = 64,
         num_workers: Annotated[int, Ge(0)] | Literal["auto"] = "auto",
         classes: Sequence[str | int] | None = None,
+        class_half: Literal["A", "B"] | None = None,
+        class_split: Annotated[int, Ge(0)] | Sequence[str | int] = 0,
         samples_per_class: Annotated[int, Ge(1)] | None = None,
         sampling: Literal["uniform", "balanced"] = "uniform",
         folds: Annotated[int, Ge(2)] | None = None,
@@ -97,6 +102,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.input_size, self.crop_fraction = input_size, crop_fraction
         self._batch_size, self.num_workers, self.accumulate = batch_size, num_workers, accumulate
         self.classes = None if classes is None else [str(name) for name in classes]
+        self.class_half, self.class_split = class_half, class_split
         self.samples_per_class, self.one_batch, self.sampling = samples_per_class, one_batch, sampling
         require_fold(folds, fold)
         self.folds, self.fold = folds, fold
@@ -162,20 +168,20 @@ class ImageDataModule(pl.LightningDataModule):
     def _chosen(self) -> Meta:
         """The passport of the chosen classes, in the set's own splits."""
         whole = self.whole
-        if self.classes is None:
-            return whole
-        for chosen in self.classes:
+        for chosen in self.classes or ():
             if chosen not in whole.classes:
                 raise ConfigurationError(
                     f"data.classes: {whole.name} has no class {chosen!r}",
                     nearest=nearest(chosen, whole.classes),
                     do=f"choose among {', '.join(whole.classes[:12])}{' …' if len(whole.classes) > 12 else ''}",
                 )
-        if len(set(self.classes)) < max(2, len(self.classes)):
+        if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
             raise ConfigurationError(
                 "data.classes needs at least two classes, each once", do="name them: data.classes=[a,b]"
             )
-        return whole.subset(self.classes)
+        if self.class_half is not None:
+            return whole.subset(half_of(self.classes or whole.classes, self.class_half, self.class_split))
+        return whole if self.classes is None else whole.subset(self.classes)
 
     @cached_property
     def _folds(self) -> Folds:
@@ -247,7 +253,7 @@ class ImageDataModule(pl.LightningDataModule):
                 "data.input_size is missing: the pictures of this set differ in size", do="data.input_size=224"
             )
         mask_labels = None
-        if self.labels_pixels and self.classes is not None:
+        if self.labels_pixels and self.meta.classes != whole.classes:
             mask_labels = np.full(256, IGNORE, np.uint8)
             mask_labels[: whole.num_classes] = new_label[:-1]  # -1, of classes that are not chosen, becomes 255
         dataset = BatchDataset(

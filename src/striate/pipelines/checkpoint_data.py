@@ -67,7 +67,8 @@ def _require_fitting(own: Meta, record: Mapping[str, Any], datamodule: ImageData
             do="name data of the same kind: data=…",
         )
     if set(own.classes) == set(meta.classes):
-        datamodule.classes = list(own.classes)  # by name: another order of the same classes is no difference
+        # By name: another order of the same classes is no difference.
+        datamodule.classes, datamodule.class_half = list(own.classes), None
     require_same_classes(record, datamodule.meta)
     size = record["preprocessing"]["input_size"]
     if not own.files:  # converted weights, which know no pictures but the size that the network sees
