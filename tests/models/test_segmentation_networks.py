@@ -23,7 +23,7 @@ from striate.models.segmentation import SegmentationNetwork, behead
 from striate.models.segnet import SegNet, SegNetBasic
 from striate.models.unet import UNet
 from striate.models.vgg import VGG
-from striate.transfer.initialization import load_weights
+from striate.transfer.weights import load_weights
 
 WIDTHS = (4, 6, 8, 8, 6)
 DENSE = partial(VGG, configuration="A", ceil_mode=True, initialisation="he", widths=WIDTHS, hidden=10)

@@ -151,14 +151,14 @@ def test_names_that_tell_nothing(begin, foreign, tmp_path):
     assert "python src/convert.py" in caught.value.do
     report = begin(*words, "init.mapping=order")[2]
     assert "names were paired by order and shape" in report.notes
-    assert report.new == report.unused == []
+    assert report.new == report.skipped == []
     torch.save(dict(reversed(state.items())), tmp_path / "net.pth")
     with pytest.raises(ConfigurationError, match="order and shape do not decide"):
         begin(*words, "init.mapping=order")
     mapping = {f"{new}.*": f"{ours(layer)}.*" for layer, new in layers.items()}
     (tmp_path / "names.json").write_text(json.dumps(mapping))
     report = begin(*words, f"init.mapping={tmp_path / 'names.json'}")[2]
-    assert report.new == report.unused == []
+    assert report.new == report.skipped == []
 
 
 def ours(layer):
@@ -192,8 +192,8 @@ def test_googlenet_expects_what_its_library_makes_of_the_pictures(begin, foreign
     words = ["model=googlenet", "init=torchvision", f"init.path={path}", "init.head=keep", *COLOUR]
     task, _, report, config, datamodule = begin(*words)
     assert (config["model"]["form"], config["model"]["batch_norm"]) == ("torchvision", True)
-    assert all(name.startswith("aux") for name in report.unused)
-    assert len(report.unused) == 20
+    assert all(name.startswith("aux") for name in report.skipped)
+    assert len(report.skipped) == 20
     images = datamodule.dataset("test")[(0, [0, 1])].images
     with torch.no_grad():
         assert error(task.classify(images), network(levels(images, *IMAGENET))) < 1e-5
@@ -300,7 +300,7 @@ def test_a_file_that_does_not_fit_lists_what_is_not_covered(begin, foreign, tmp_
     )
     report = begin(*words, "init.exclude=['neck.*',conv2_x.conv2_1.conv1.weight]")[2]
     assert "conv2_x.conv2_1.conv1.weight" in report.new
-    assert report.unused == ["neck.weight"]
+    assert report.skipped == ["neck.weight"]
 
 
 def test_values_that_are_no_numbers_are_refused(begin, foreign, tmp_path):

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from striate.configuration import build
 from striate.transfer.foreign import translate
-from striate.transfer.initialization import TransferReport, load_weights
 from striate.transfer.pairs import CIFAR_RESNET, LIBRARIES, PAIRS, Pair
 from striate.transfer.reading import WeightFile
+from striate.transfer.report import TransferReport
+from striate.transfer.weights import load_weights
 
 SCRIPT = f"{CIFAR_RESNET}-resnet20"
 NAMES = {

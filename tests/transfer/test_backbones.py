@@ -49,7 +49,7 @@ def test_a_checkpoint_of_a_classifier_becomes_a_backbone_with_its_dense_layers(t
     assert {"backbone.conv1_1.weight", "backbone.fc7.bias"} <= set(report.loaded)
     assert set(report.loaded) == {name for name in network.state_dict() if name.startswith("backbone.")}
     assert set(report.new) == {name for name in network.state_dict() if not name.startswith("backbone.")}
-    assert set(report.unused) == {"fc8.weight", "fc8.bias"}
+    assert set(report.skipped) == {"fc8.weight", "fc8.bias"}
     assert set(report.frozen) >= set(report.loaded)
     picture = torch.randn(1, 3, 96, 96)
     expected = classifier(picture)
@@ -63,7 +63,7 @@ def test_a_backbone_without_dense_layers_leaves_those_of_the_file(tmp_path: Path
     network = SegNet(2, backbone=partial(DENSE, batch_norm=True, ceil_mode=True, hidden=1, pooled_size=1))
     report = initialise(network, {**INIT, "kind": "checkpoint"}, path, ["x", "y"])
     assert report is not None
-    assert {name.partition(".")[0] for name in report.unused} == {"fc6", "fc7", "fc8"}
+    assert {name.partition(".")[0] for name in report.skipped} == {"fc6", "fc7", "fc8"}
     assert "backbone.bn5_2.running_var" in report.loaded
 
 

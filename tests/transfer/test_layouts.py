@@ -10,9 +10,9 @@ from striate.models.lenet5 import LeNet5
 from striate.models.mobilenet import MobileNet
 from striate.models.vgg import VGG
 from striate.transfer.foreign import translate
-from striate.transfer.initialization import load_weights
 from striate.transfer.layouts import canonical, flattened_maps, is_keras
 from striate.transfer.reading import WeightFile
+from striate.transfer.weights import load_weights
 
 DRAW = np.random.default_rng(0)
 

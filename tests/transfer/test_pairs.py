@@ -6,7 +6,7 @@ import pytest
 import torch
 from pairing import NAMES, SCRIPT, carry_over, error, ours, randomise, silence_dropout, theirs
 
-from striate.transfer.initialization import load_weights
+from striate.transfer.weights import load_weights
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 # One of each family and library in the default suite, the least that shows it; all under slow.
@@ -26,7 +26,7 @@ def compare(name: str, side: int, dtype: torch.dtype, batch: int = 2) -> dict[st
             buffer.zero_()
     report = carry_over(pair, expected, got)
     assert report.new == []
-    assert report.unused == []
+    assert report.skipped == []
     images = torch.randn(batch, 3, side, side, dtype=dtype, generator=torch.Generator().manual_seed(1))
     errors = {}
     with torch.no_grad():
@@ -73,11 +73,11 @@ def test_every_name_and_shape_is_covered_on_both_sides(name: str):
     with torch.device("meta"):
         report = carry_over(pair, theirs(pair), mine := ours(pair, **heads(name)))
         assert sorted(report.loaded) == sorted(mine.state_dict())
-        assert (report.new, report.unused) == ([], [])
+        assert (report.new, report.skipped) == ([], [])
         without = ours(pair)
         report = carry_over(pair, theirs(pair), without)
     assert sorted(report.loaded) == sorted(without.state_dict())
-    assert all(name.startswith(("aux1.", "aux2.")) for name in report.unused)
+    assert all(name.startswith(("aux1.", "aux2.")) for name in report.skipped)
 
 
 def test_a_tensor_that_is_missing_or_one_too_many_is_named():

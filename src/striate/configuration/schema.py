@@ -61,7 +61,11 @@ class Init:
     head: Literal["auto", "keep", "new"] = "auto"
     grey: Literal["refuse", "sum"] = "refuse"
     exclude: list[str] = field(default_factory=list)
-    freeze: list[str] = field(default_factory=list)
+    freeze: list[str | int] = field(default_factory=list)
+    train: Literal["all", "head"] | Annotated[int, Ge(0)] | list[str | int] = "all"
+    first: Annotated[int, Ge(1)] | None = None
+    unfreeze_every: Annotated[int, Ge(1)] | None = None
+    stage_decay: Annotated[float, Gt(0)] = 1.0
 
 
 @dataclass
@@ -111,6 +115,7 @@ class Evaluate:
 
     ckpt_path: Annotated[str, MinLen(1)]
     split: Literal["test", "val", "train"]
+    calibrated: bool
     allow_other_data: bool
     batch_size: Annotated[int, Ge(1)] | None
     num_workers: Annotated[int, Ge(0)] | Literal["auto"] | None
@@ -130,6 +135,7 @@ class Predict:
     output: Annotated[str, MinLen(1)] | None
     top_k: Annotated[int, Ge(1)]
     batch_size: Annotated[int, Ge(1)]
+    calibrated: bool
     device: Literal["auto", "cpu", "cuda"]
     paths: Paths
     views: Component | None = None

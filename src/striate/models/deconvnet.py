@@ -82,6 +82,10 @@ class DeconvNet(SegmentationNetwork):
                     outputs = layer.inputs
                 self._add(name, nn.ConvTranspose2d(layer.inputs, outputs, layer.kernel, padding=layer.kernel // 2))
                 self.decoder[block].append(name)
+        self.decoder_stages = {
+            f"deconv{block[-1]}": tuple(each for name in names for each in (name, f"bn_{name}"))
+            for block, names in self.decoder.items()
+        }
         self.num_features = outputs
         self.seg_score = nn.Conv2d(outputs, num_classes, 1)
         self._initialise()

@@ -178,6 +178,11 @@ class DeepLabV2(SegmentationNetwork):
                 self.add_module(name, layer)
             self.branches.append(list(layers))
         self.class_layers = tuple(f"fc8_{number}" for number in range(1, len(rates) + 1))
+        # Branches stand side by side: each stage has a layer of every one, dropout with the layer that reads it.
+        parts = {"fc6": slice(0, 2), "fc7": slice(2, 5), "fc8": slice(5, None)} if hidden else {"fc8": slice(None)}
+        self.decoder_stages = {
+            stage: tuple(name for names in self.branches for name in names[part]) for stage, part in parts.items()
+        }
         self._initialise()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,12 +24,15 @@ class SegmentationNetwork(Network):
         labels_pixels: tells these networks from classifiers.
         backbone: the body of a classifier; networks with an encoder of their own have none.
         class_layers: names of all layers whose shape depends on the classes, `classifier_name` among them.
+        decoder_stages: stage name -> its modules, in order, where a decoder's layers do not follow one another as they
+            were added, one a stage (`stages.stages_of`).
     """
 
     labels_pixels = True
     head = ()
     backbone: Network
     class_layers: tuple[str, ...] = ()
+    decoder_stages: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
 
     def _take_backbone(
         self, backbone: Backbone, *, dense: bool = False, change: Callable[[Network], None] | None = None

@@ -72,7 +72,8 @@ class SegNet(SegmentationNetwork):
         super().__init__(num_classes, in_channels)
         body = require_switches(self._take_backbone(backbone), "SegNet")
         self.mirrored: dict[str, list[Mirrored]] = mirrored_layers(body)
-        for layers in self.mirrored.values():
+        self.decoder_stages = {}
+        for block, layers in self.mirrored.items():
             for layer in layers:
                 name, last = f"{layer.name}_D", layer.name == "conv1_1"
                 outputs, padding = num_classes if last else layer.outputs, layer.kernel // 2
@@ -80,6 +81,8 @@ class SegNet(SegmentationNetwork):
                 self.add_module(name, conv)
                 if not last:
                     self.add_module(name.replace("conv", "bn"), BatchNorm2d(outputs))
+                    stage = f"conv{block.removeprefix('pool')}_D"
+                    self.decoder_stages[stage] = (*self.decoder_stages.get(stage, ()), name, name.replace("conv", "bn"))
         self.num_features = layer.inputs
         if not biases:
             for module in body.modules():

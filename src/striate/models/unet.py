@@ -80,7 +80,7 @@ class UNet(SegmentationNetwork):
             raise ValueError(f"widths must be at least 2 numbers, one a size of the maps; got {list(widths)}")
         for width in widths:
             check_count("each of widths", width)
-        self.padding, self.levels, self.feature_info = padding, len(widths), {}
+        self.padding, self.levels, self.feature_info, self.decoder_stages = padding, len(widths), {}, {}
         channels, pad = in_channels, int(padding == "same")
         for level, width in enumerate(widths, start=1):
             pool = nn.MaxPool2d(2) if level > 1 else nn.Identity()
@@ -98,6 +98,7 @@ class UNet(SegmentationNetwork):
             width = widths[level - 1]
             self.add_module(f"upconv{level}", nn.ConvTranspose2d(channels, width, 2, 2))
             self.add_module(f"up{level}", two_convolutions(2 * width, width, pad, batch_norm))
+            self.decoder_stages[f"up{level}"] = (f"upconv{level}", f"up{level}")
             channels = width
         self.score, self.num_features = nn.Conv2d(channels, num_classes, 1), channels
         self._initialise()

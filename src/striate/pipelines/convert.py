@@ -18,7 +18,6 @@ from striate.pipelines.starting import measured, typed_keys
 from striate.storage import require_writable, save_checkpoint, sha256_of
 from striate.tasks.building import build_task, construct_network
 from striate.transfer.foreign import translate
-from striate.transfer.initialization import load_weights
 from striate.transfer.layouts import canonical
 from striate.transfer.libraries import Expected, published
 from striate.transfer.matching import Match, match
@@ -27,6 +26,7 @@ from striate.transfer.proposal import COUNTER
 from striate.transfer.reading import WeightFile, read_weights
 from striate.transfer.renaming import ORDER, read_mapping
 from striate.transfer.variant import choose
+from striate.transfer.weights import load_weights
 
 
 def run(cfg: DictConfig) -> dict[str, float]:

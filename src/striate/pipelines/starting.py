@@ -74,7 +74,7 @@ def first_weights(
     """
     init = config["init"]
     if init["kind"] == "none":
-        return None, preprocessing, ""
+        return initialise(network, init, None, classes), preprocessing, ""
     path, foreign = locate(config)
     report = initialise(network, init, path, classes, foreign)
     if foreign is not None and foreign.expected is not None and init["preprocessing"] == "weights" and report:

@@ -186,10 +186,10 @@ class SupervisedTask(pl.LightningModule):
             yield self._inputs(batch.images.to(self.device)), batch.targets.to(self.device)
 
     def train(self, mode: bool = True) -> Self:
-        """Also keeps frozen stages in evaluation mode after SyncBatchNorm has replaced their norms by new ones."""
+        """Keeps what is frozen in evaluation mode, by name: SyncBatchNorm puts other norms in the place of its own."""
         super().train(mode)
-        for stage in getattr(self.network, "frozen_stages", ()):
-            self.network.get_submodule(stage).eval()
+        for name in getattr(self.network, "frozen_modules", ()):
+            self.network.get_submodule(name).eval()
         return self
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

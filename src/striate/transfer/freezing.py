@@ -1,47 +1,104 @@
-"""Stages that do not learn: no gradient, and batch-norm statistics that stay through every `.train()`."""
+"""What of a network learns, and from which epoch on. What does not has no gradient, and statistics that stay."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from torch import nn
 
-from striate.errors import ConfigurationError, nearest
+from striate.configuration.schema import Init
+from striate.errors import ConfigurationError
+from striate.transfer.stages import modules_of, stage_named, stages_of
+
+ALL, HEAD = "all", "head"
 
 
-def freeze(network: nn.Module, stages: Sequence[str]) -> list[str]:
-    """Freezes the named modules of a network.
+@dataclass(frozen=True)
+class Learning:
+    """The modules of a network by when they learn; all that are not named here do so from the first epoch on.
 
     Args:
-        network: any network.
-        stages: names of its modules, dotted if nested (`conv1`, `conv2_x`, `features.0`).
+        frozen: names of modules that never learn.
+        waiting: names of the modules of each stage that begins to learn later, in the order in which they do.
+        every: epochs after which one stage more learns.
+    """
+
+    frozen: tuple[str, ...] = ()
+    waiting: tuple[tuple[str, ...], ...] = ()
+    every: int = 1
+
+    def asleep(self, epoch: int) -> tuple[str, ...]:
+        """The names of the modules that do not learn in an epoch, counted from 0: a function of the epoch alone."""
+        awake = epoch // self.every
+        return (*self.frozen, *(name for stage in self.waiting[awake:] for name in stage))
+
+
+def learning_of(network: nn.Module, init: Init) -> Learning:
+    """What learns under the `init` group; nothing is changed.
+
+    Raises:
+        ConfigurationError: a stage that the network does not have, or one that is to learn and to be frozen.
+    """
+    stages = stages_of(network)
+    learns = _learning_stages(network, init, list(stages))
+    asked = modules_of(network, init.freeze, "init.freeze")
+    if isinstance(init.train, list):
+        for stage in learns:
+            if set(stages[stage]) <= set(asked):
+                raise ConfigurationError(
+                    f"init.train and init.freeze both name {stage}", do="leave it out of one of them"
+                )
+    frozen = [*asked, *(module for stage, own in stages.items() if stage not in learns for module in own)]
+    waiting: list[tuple[str, ...]] = []
+    if init.unfreeze_every is not None:
+        order = [stage for stage in reversed(stages) if stage in learns and not set(stages[stage]) <= set(asked)]
+        waiting = [stages[stage] for stage in order[1:]]
+    return Learning(tuple(dict.fromkeys(frozen)), tuple(waiting), init.unfreeze_every or 1)
+
+
+def _learning_stages(network: nn.Module, init: Init, stages: list[str]) -> list[str]:
+    """The names of the stages that `init.train` lets learn, in order."""
+    wanted = init.train
+    if wanted == ALL:
+        return stages
+    if wanted == HEAD:
+        return stages[-1:]
+    if isinstance(wanted, int):
+        if wanted >= len(stages):
+            raise ConfigurationError(
+                f"init.train={wanted}: {type(network).__name__} has {len(stages) - 1} stages before its classifier",
+                nearest="init.train=all",
+                do=f"the classifier and the last n of {', '.join(stages[:-1])}: at most {len(stages) - 1}",
+            )
+        return stages[len(stages) - 1 - wanted :]
+    named = {stage_named(network, word, "init.train") for word in wanted}
+    return [stage for stage in stages if stage in named]
+
+
+def freeze(network: nn.Module, frozen: tuple[str, ...]) -> list[str]:
+    """Freezes modules for good: no gradient, and evaluation mode through every `.train()` of the task.
 
     Returns:
         The names of the frozen parameters.
 
     Raises:
-        ConfigurationError: a name that the network does not have.
+        ConfigurationError: nothing is left that learns.
     """
-    modules = dict(network.named_modules())
-    for stage in stages:
-        if not stage or stage not in modules:
-            children = [name for name, _ in network.named_children()]
-            raise ConfigurationError(
-                f"init.freeze: {type(network).__name__} has no stage {stage!r}",
-                nearest=nearest(stage, children) or nearest(stage, modules),
-                do=f"choose among {', '.join(children)}",
-            )
-        for parameter in modules[stage].parameters():
-            parameter.requires_grad_(False)
-        for module in modules[stage].modules():
-            # An instance attribute, so that Lightning's and everybody's .train() meets it too.
-            module.train = _stay_in_eval.__get__(module)
-        modules[stage].eval()
-    network.frozen_stages = tuple(stages)  # type: ignore[assignment]
-    return [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
+    before = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    for parameter in parameters_of(network, frozen):
+        parameter.requires_grad_(False)
+    learns = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    if before and not learns:
+        raise ConfigurationError(
+            f"init: nothing of {type(network).__name__} is left to learn", nearest="init.train=all",
+            do="freeze less, or train more; a classifier without parameters cannot learn alone",
+        )  # fmt: skip
+    network.frozen_modules = frozen  # type: ignore[assignment]
+    for name in frozen:
+        network.get_submodule(name).eval()
+    return sorted(before - learns, key=list(dict(network.named_parameters())).index)
 
 
-def _stay_in_eval(self: nn.Module, mode: bool = True) -> Any:
-    self.training = False
-    for child in self.children():
-        child.train(False)
-    return self
+def parameters_of(network: nn.Module, modules: tuple[str, ...]) -> Iterator[nn.Parameter]:
+    """The parameters of modules, named as the network names them."""
+    for name in modules:
+        yield from network.get_submodule(name).parameters()

@@ -1,0 +1,105 @@
+"""Tensors by name into a network: all are accounted for, on both sides."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+
+import torch
+from torch import nn
+
+from striate.errors import ConfigurationError, nearest
+from striate.transfer.report import TransferReport
+
+_NAMED = 4  # layers that a message names
+_LISTED = 8  # tensors that a message names
+
+
+@torch.no_grad()
+def load_weights(
+    network: nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    exclude: Sequence[str],
+    *,
+    source: str,
+    new_head: bool,
+    optional: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    do: str = "use model and data.prepare.channels of the checkpoint, or leave out what differs: ",
+) -> TransferReport:
+    """Copies tensors by name; the classifiers stay new if `new_head`, all else must fit or be excluded.
+
+    Args:
+        network: what gets them.
+        weights: tensors under the network's names.
+        exclude: patterns of tensors of either side that are left out.
+        source: what they are, in words.
+        new_head: whether the classifier is for other classes.
+        optional: patterns of tensors that either side may lack.
+        only: names of the modules that are loaded; None for all.
+        do: what a person can do who reads that they do not fit; patterns to exclude are added.
+
+    Raises:
+        ConfigurationError: a name or a shape that no pattern covers, on either side; nothing was copied.
+    """
+    report, own = TransferReport(source), network.state_dict()
+    _require_known(exclude, own, weights)
+    optional = [*optional, *getattr(network, "optional_weights", ())]
+    patterns = [*exclude, *(f"{layer}.*" for layer in (network.class_layers if new_head else ()))]  # type: ignore[union-attr]
+
+    def left_out(name: str) -> bool:
+        inside = only is None or any(name == module or name.startswith(f"{module}.") for module in only)
+        return not inside or _any(patterns, name)
+
+    uncovered = []
+    for name, tensor in own.items():
+        if left_out(name) or (name not in weights and _any(optional, name)):
+            report.new.append(name)
+        elif name not in weights:
+            uncovered.append(f"{name} is not in the file")
+        elif weights[name].shape != tensor.shape:
+            uncovered.append(f"{name} is {tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} here")
+        else:
+            report.loaded.append(name)
+    loaded = set(report.loaded)
+    for name in (name for name in weights if name not in loaded):
+        if left_out(name) or _any(optional, name):
+            report.skipped.append(name)
+        elif name not in own:
+            uncovered.append(f"{name} is only in the file")
+    if uncovered:
+        raise _uncovered(source, uncovered, do)
+    for name in report.loaded:
+        own[name].copy_(weights[name])
+    return report
+
+
+def _any(patterns: Sequence[str], name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _require_known(exclude: Sequence[str], *sides: Mapping[str, torch.Tensor]) -> None:
+    for pattern in exclude:
+        if not any(fnmatch(name, pattern) for side in sides for name in side):
+            raise ConfigurationError(f"init.exclude: no tensor matches {pattern!r}", nearest=nearest(pattern, sides[0]))
+
+
+def _uncovered(source: str, said: Sequence[str], do: str) -> ConfigurationError:
+    layers = list(dict.fromkeys(one.split()[0].rpartition(".")[0] for one in said))
+    named = ",".join(f"'{layer}.*'" for layer in layers) if len(layers) <= _NAMED else "PATTERN"
+    return ConfigurationError(
+        f"{source} does not fit the network: {len(said)} tensors: {some(said)}",
+        do=f'{do}"init.exclude=[{named}]"',
+    )
+
+
+def require_finite(weights: Mapping[str, torch.Tensor], report: TransferReport) -> None:
+    bad = [name for name in report.loaded if name in weights and not weights[name].isfinite().all()]
+    if bad:
+        raise ConfigurationError(
+            f"{report.source} has values that are no numbers in {some(bad)}",
+            do=f'leave them out: "init.exclude=[{",".join(bad[:_NAMED])}]"',
+        )
+
+
+def some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return "; ".join(names[:_LISTED]) + more
