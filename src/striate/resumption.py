@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from striate.messages import is_main_process
 from striate.storage import load_checkpoint, write_json, write_text
 
 RESUME = ("auto", "must", "never")
+# In the environment of a trial of a sweep: the file in which its run says where it is.
+TRIAL = "STRIATE_TRIAL"
 # Rank 0 decides; the processes that it starts find the decision here.
 _HANDED_DOWN = "STRIATE_RUN"
 
@@ -44,10 +46,44 @@ def decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str]) -> 
         handed = json.loads(os.environ[_HANDED_DOWN])
         return Start(runs.Run(Path(handed["folder"])), Path(handed["checkpoint"]) if handed["checkpoint"] else None)
     start = _decide(config, label, hashes)
+    if TRIAL in os.environ:
+        write_text(Path(os.environ[TRIAL]), str(start.run.folder))
     os.environ[_HANDED_DOWN] = json.dumps(
         {"folder": str(start.run.folder), "checkpoint": str(start.checkpoint) if start.checkpoint else None}
     )
     return start
+
+
+def unfinished(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]:
+    """The runs with which a command may go on, the newest first: name, resolved configuration, and hashes.
+
+    Args:
+        config: `ckpt_path`, `run_dir`, `paths.runs_dir`.
+    """
+    runs_dir = Path(config["paths"]["runs_dir"])
+    if config["ckpt_path"] is not None:
+        record = load_checkpoint(runs.resolve_checkpoint(config["ckpt_path"], runs_dir)).get("striate")
+        if record is not None:
+            hashes = {"data": record["meta"]["hash"], "code": record["code"].get("hash")}
+            yield config["ckpt_path"], record["config"], hashes
+        return
+    for folder, facts, before in _candidates(config):
+        yield folder.name, before, facts.get("hashes", {})
+
+
+def _candidates(config: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
+    """Unfinished runs with a whole checkpoint: folder, facts, configuration; that in `run_dir` alone if it is named."""
+    found = runs.all_runs(Path(config["paths"]["runs_dir"]))
+    if config["run_dir"] is not None:
+        folder = Path(config["run_dir"])
+        known = runs.read(folder)
+        found = [] if known is None else [(folder, known)]
+    for folder, facts in found:
+        kept = folder / "config.yaml"
+        if facts.get("status") == "finished" or not kept.is_file():
+            continue
+        if runs.newest_checkpoint(folder / "checkpoints") is not None:
+            yield folder, facts, yaml.safe_load(kept.read_text(encoding="utf-8"))
 
 
 def _decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str]) -> Start:
@@ -59,13 +95,8 @@ def _decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str]) ->
     facts = {"fingerprint": runs.fingerprint(config, *hashes.values()), "label": label, "hashes": dict(hashes)}
     if config["ckpt_path"] is not None:
         return _from_checkpoint(config, runs_dir, label, facts)
-    candidates = runs.all_runs(runs_dir)
-    if config["run_dir"] is not None:
-        folder = Path(config["run_dir"])
-        known = runs.read(folder)
-        candidates = [] if known is None else [(folder, known)]
     if resume != "never":
-        found = _unfinished(candidates, config, hashes, must=resume == "must")
+        found = _unfinished(config, hashes, must=resume == "must")
         if found is not None:
             return _go_on(found, config)
         if resume == "must":
@@ -82,20 +113,12 @@ def _decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str]) ->
     return Start(run, None)
 
 
-def _unfinished(
-    candidates: list[tuple[Path, dict[str, Any]]], config: Mapping[str, Any], hashes: Mapping[str, str], *, must: bool
-) -> runs.Run | None:
+def _unfinished(config: Mapping[str, Any], hashes: Mapping[str, str], *, must: bool) -> runs.Run | None:
     """Takes over the newest unfinished run that computes the same; says so of the newest that nearly does."""
     told = False
-    for folder, facts in candidates:
-        kept = folder / "config.yaml"
-        if facts.get("status") == "finished" or not kept.is_file():
-            continue
+    for folder, facts, before in _candidates(config):
         run = runs.Run(folder.resolve(), facts=dict(facts))
-        if runs.newest_checkpoint(run.checkpoints) is None:
-            continue
         try:
-            before = yaml.safe_load(kept.read_text(encoding="utf-8"))
             require_same(before, config)
             require_same_hashes(facts.get("hashes", {}), hashes, config, str(folder))
         except ConfigurationError as difference:

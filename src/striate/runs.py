@@ -16,7 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
@@ -29,10 +29,20 @@ from striate.storage import checkpoint_fault, storage_errors, write_json
 # What says where and how a run is carried out and shown, not what it computes.
 WITHOUT_EFFECT = (
     *("paths", "resume", "resume_allow", "ckpt_path", "plan", "run_dir", "output_dir", "logger", "init.path"),
+    *("choose", "chosen", "find_lr", "find_batch_size"),  # what was chosen or found stands in its place
     *("data.root", "data.prepared_dir", "data.source", "data.num_workers", "data.prepare.workers"),
     *("callbacks.progress", "callbacks.checkpointing", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy"),
     *("trainer.log_every_n_steps", "trainer.max_time"),
+)
+
+# From a network, its weights and a split to figures: what two runs must share for their figures to be compared. What
+# they may differ in, such as networks and training, is elsewhere.
+MEASURE = (
+    *("data/loading.py", "data/masks.py", "data/multiview.py", "data/pack.py", "data/pictures.py"),
+    *("data/pixel_views.py", "data/preprocessing.py", "data/views.py"),
+    *("evaluation/metrics.py", "evaluation/pixel_metrics.py", "evaluation/pixel_tally.py", "evaluation/tally.py"),
+    *("tasks/classification.py", "tasks/multiview.py", "tasks/pixel_looks.py", "tasks/segmentation.py"),
 )
 
 
@@ -61,10 +71,20 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 def code_version() -> dict[str, str | None]:
     """The hash of the package's sources, and the git revision they came from (None outside a repository)."""
     package = Path(__file__).parent
+    return {"hash": _hash_of(package, sorted(package.rglob("*.py"))), "revision": _git_revision(package)}
+
+
+def measure_version() -> str:
+    """The hash of the sources of `MEASURE`: figures with another one were made by another rule."""
+    package = Path(__file__).parent
+    return _hash_of(package, [package / name for name in MEASURE])
+
+
+def _hash_of(package: Path, sources: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for source in sorted(package.rglob("*.py")):
+    for source in sources:
         digest.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
-    return {"hash": digest.hexdigest(), "revision": _git_revision(package)}
+    return digest.hexdigest()
 
 
 def _git_revision(folder: Path) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from striate import runs
+from striate.callbacks.history import TIMED
 from striate.configuration import compose, resolved
 from striate.errors import ConfigurationError, DataError, DivergedError
 from striate.storage import load_checkpoint
@@ -111,7 +112,7 @@ def test_two_processes_with_the_same_global_batch_reach_the_losses_of_one(places
     assert len(one) == len(two) == 2
     for first, second in zip(one, two, strict=True):
         for name in first:
-            if name not in ("seconds", "samples_per_second"):
+            if name not in TIMED:
                 assert float(first[name]) == pytest.approx(float(second[name]), rel=2e-4, abs=1e-9), name
     tests = [json.loads((tmp_path / devices / "metrics.json").read_text()) for devices in ("1", "2")]
     assert tests[0]["test/top1_micro"] == pytest.approx(tests[1]["test/top1_micro"], abs=1e-9)
@@ -232,7 +233,7 @@ def test_a_rate_and_a_batch_are_found(train, capsys, tmp_path):
     train("model=lenet5_modern", "find_lr=true", "find_batch_size=true", "trainer.max_epochs=1", "test=false")
     said = capsys.readouterr().out
     assert "find_lr: " in said
-    assert "find_batch_size: 32 " in said, "1,169 samples leave room for 20 steps of 58"
+    assert "find_batch_size: 32: " in said, "1,169 samples leave room for 20 steps of 58"
     folder, _ = only_run(tmp_path)
     record = load_checkpoint(runs.newest_checkpoint(folder / "checkpoints"))["striate"]
     assert record["config"]["data"]["batch_size"] == 32

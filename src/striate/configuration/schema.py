@@ -95,6 +95,8 @@ class Train:
     optimizer: Component
     trainer: Component
     scheduler: Component | None = None
+    choose: list[str] = field(default_factory=list)
+    chosen: dict[str, str] = field(default_factory=dict)  # what was chosen, and why; a run writes it
     init: Init = field(default_factory=lambda: Init("none"))
     callbacks: Components = field(default_factory=dict)
     logger: Components = field(default_factory=dict)
@@ -139,6 +141,27 @@ class Predict:
     device: Literal["auto", "cpu", "cuda"]
     paths: Paths
     views: Component | None = None
+
+
+@dataclass
+class Probe:
+    """`conf/probe.yaml`"""
+
+    ckpt_path: Annotated[str, MinLen(1)] | None
+    stages: Literal["last", "all"] | list[str | int]
+    max_features: Annotated[int, Ge(1)]
+    strengths: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)]
+    neighbours: Annotated[list[Annotated[int, Ge(1)]], MinLen(1)]
+    max_iterations: Annotated[int, Ge(1)]
+    seed: Annotated[int, Ge(0)]
+    batch_size: Annotated[int, Ge(1)] | None
+    num_workers: Annotated[int, Ge(0)] | Literal["auto"] | None
+    device: Literal["auto", "cpu", "cuda"]
+    output_dir: str | None
+    paths: Paths
+    data: Component | None = None
+    model: Component | None = None
+    init: Init = field(default_factory=lambda: Init("none"))
 
 
 @dataclass
@@ -243,6 +266,7 @@ SCHEMAS: dict[str, type] = {
     "describe": Describe,
     "summarize": Summarize,
     "study": Study,
+    "probe": Probe,
     "show_samples": ShowSamples,
 }
 

@@ -42,10 +42,14 @@ def settle(config: dict[str, Any]) -> None:
 
 def typed_keys() -> set[str]:
     """The keys that were given on the command line of this process."""
+    return {word.lstrip("+").partition("=")[0] for word in typed_words()}
+
+
+def typed_words() -> Sequence[str]:
+    """The words of the command line of this process that give keys and groups their values."""
     from hydra.core.hydra_config import HydraConfig
 
-    words: Sequence[str] = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
-    return {word.lstrip("+").partition("=")[0] for word in words}
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else ()
 
 
 def library_weights(config: Mapping[str, Any]) -> Published:

@@ -10,20 +10,21 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from striate import resumption, runs
-from striate.configuration import build, masked, plain
+from striate.configuration import build, masked
 from striate.data.module import ImageDataModule
 from striate.errors import (
     ConfigurationError,
     DataError,
     DivergedError,
     InterruptedRun,
+    PrunedRun,
     StorageError,
     StriateError,
     nearest,
 )
 from striate.messages import calm_libraries, is_main_process, say, shown
-from striate.pipelines import plan, starting, tuning
-from striate.pipelines.devices import lost_process, require_devices
+from striate.pipelines import choosing, plan, starting
+from striate.pipelines.devices import lost_process
 from striate.pipelines.fitting import carry_out
 from striate.storage import require_writable, write_json
 from striate.tasks.base import SupervisedTask
@@ -40,10 +41,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
         StriateError: a mistake of the person's, a diverged or an interrupted run.
     """
     calm_libraries()
-    config = plain(cfg)
-    require_devices(config["trainer"])
+    config, datamodule = choosing.settled(cfg, build_datamodule)
     starting.settle(config)
-    datamodule = build_datamodule(config)
     if config["plan"]:
         return plan.run(config, datamodule)
     if config["output_dir"] is not None:
@@ -51,7 +50,6 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if is_main_process():
         datamodule.prepare_data()
     choose_task(config, datamodule.meta)
-    tuning.apply(config, datamodule)
     task, hashes, report = assemble(config, datamodule)
     label = f"{config['model']['_target_'].rsplit('.', 1)[-1].lower()}_{datamodule.name}"
     start = resumption.decide(masked(config), label, hashes)
@@ -129,7 +127,8 @@ def record_end(run: runs.Run, error: BaseException, *, named: bool) -> None:
     if refused and not named and run.is_empty():
         run.discard()
         return
-    status = "interrupted" if stopped else "diverged" if isinstance(error, DivergedError) else "failed"
+    named_states = {DivergedError: "diverged", PrunedRun: "pruned"}
+    status = "interrupted" if stopped else named_states.get(type(error), "failed")
     reason = error.what if isinstance(error, StriateError) else f"{type(error).__name__}: {error}"
     with suppress(StorageError):  # the disk may be what failed
         run.record(status, **({} if stopped else {"reason": reason}))

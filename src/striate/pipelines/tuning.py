@@ -1,4 +1,4 @@
-"""`find_lr=true`, `find_batch_size=true`: values found on this machine before training, each said in a line."""
+"""`find_lr=true`, `find_batch_size=true`: values found on this machine before training."""
 
 import math
 import tempfile
@@ -10,22 +10,23 @@ import torch
 from striate.configuration import build
 from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError
-from striate.messages import say
 from striate.models.arithmetic import training_memory
 from striate.optim.groups import parameter_groups
+from striate.pipelines import starting
 from striate.pipelines.devices import device_count
 from striate.pipelines.plan import free_memory
+from striate.pipelines.situation import Choice
 from striate.tasks.building import build_network, build_task
 
 _LARGEST_BATCH = 4096
 _SHARE_OF_MEMORY = 0.8
 
 
-def apply(config: dict[str, Any], datamodule: ImageDataModule) -> None:
-    """Carries out the searches that the configuration asks for and writes their results into it.
+def require_possible(config: Mapping[str, Any]) -> None:
+    """Refuses searches that a configuration asks for and that cannot be carried out.
 
     Raises:
-        ConfigurationError: a search with more than one process, whose results could differ between them.
+        ConfigurationError: with more than one process, whose results could differ, or a rate of backpropagation.
     """
     if not (config["find_lr"] or config["find_batch_size"]):
         return
@@ -39,23 +40,25 @@ def apply(config: dict[str, Any], datamodule: ImageDataModule) -> None:
             "find_lr moves the rate by Lightning's own optimisation, which task=backpropagation does without",
             do="search with task=classification, then give optimizer.lr",
         )
-    if config["find_batch_size"]:
-        found = largest_batch(config, datamodule)
-        config["data"]["batch_size"] = datamodule.batch_size = found
-        say(f"find_batch_size: {found} (the rate stays {config['optimizer']['lr']})")
-    if config["find_lr"]:
-        config["optimizer"]["lr"] = suggested_rate(config, datamodule)
-        say(f"find_lr: {config['optimizer']['lr']:.4g} for a batch of {datamodule.batch_size}")
 
 
-def suggested_rate(config: Mapping[str, Any], datamodule: ImageDataModule) -> float:
-    """The rate at which the loss falls fastest in a range test (Smith 2017): Lightning's finder on a copy."""
+def found_rate(config: Mapping[str, Any], datamodule: ImageDataModule) -> Choice:
+    """The rate at which the loss falls fastest in a range test (Smith 2017): Lightning's finder on a copy.
+
+    Args:
+        config: settled, with a task.
+        datamodule: of its data.
+
+    Raises:
+        ConfigurationError: the loss did not fall.
+    """
     import lightning.pytorch as pl
     from lightning.pytorch.tuner import Tuner
 
     meta = datamodule.meta
     network = build_network(config["model"], meta, config["seed"], datamodule.input_shape[1:])
-    task = build_task(config, network, meta, datamodule.preprocessing, class_counts=datamodule.class_counts())
+    _, preprocessing, _ = starting.first_weights(config, network, meta.classes, datamodule.preprocessing)
+    task = build_task(config, network, meta, preprocessing, class_counts=datamodule.class_counts())
     task.lr = config["optimizer"]["lr"]  # the finder wants an attribute to replace; the copy is thrown away
     task.scheduler_factory = None
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,29 +83,35 @@ def suggested_rate(config: Mapping[str, Any], datamodule: ImageDataModule) -> fl
         raise ConfigurationError(
             "find_lr found no rate: the loss did not fall in the range test", do="give optimizer.lr yourself"
         )
-    return float(rate)
+    return Choice(float(f"{rate:.4g}"), f"by a range test, for a batch of {datamodule.batch_size}")
 
 
-def largest_batch(config: Mapping[str, Any], datamodule: ImageDataModule) -> int:
+def found_batch(config: Mapping[str, Any], datamodule: ImageDataModule, most: int | None = None) -> Choice:
     """The largest power of two whose training step fits: by trial on a GPU, by estimate of the free memory on a CPU.
 
-    At least 20 steps an epoch are left, so that a small set is not swallowed in a few steps.
+    Args:
+        config: settled.
+        datamodule: of its data.
+        most: beyond which nobody wants to go; None: as many as leave 20 steps an epoch, so that a small set is not
+            swallowed in a few.
     """
-    meta, shape = datamodule.meta, datamodule.input_shape
-    limit = max(8, min(_LARGEST_BATCH, len(datamodule.dataset("train")) // 20))
+    meta, shape, samples = datamodule.meta, datamodule.input_shape, len(datamodule.dataset("train"))
+    limit = min(samples, max(8, min(_LARGEST_BATCH, samples // 20))) if most is None else most
     accumulate = config["trainer"]["accumulate_grad_batches"]
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
     network = build_network(config["model"], meta, config["seed"], datamodule.input_shape[1:])
-    found = accumulate
+    found, reason = accumulate, f"more would leave few steps an epoch of {samples:,} pictures"
+    if most is not None and samples > 20 * most:
+        reason = "usual, and it fits into the memory"
     while found * 2 <= limit:
         part = found * 2 // accumulate
         fits = _step_fits(network, config, shape, part) if on_gpu else (
             training_memory(network, shape, part, optimizer_slots=2).total < _SHARE_OF_MEMORY * free_memory()
         )  # fmt: skip
         if not fits:
-            break
+            return Choice(found, f"{found * 2} do not fit into the memory")
         found *= 2
-    return found
+    return Choice(found, reason)
 
 
 def _step_fits(network: torch.nn.Module, config: Mapping[str, Any], shape: tuple[int, ...], part: int) -> bool:

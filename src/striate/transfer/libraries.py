@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 from striate.errors import ConfigurationError, StorageError, nearest
 from striate.messages import say
@@ -54,6 +55,33 @@ class Published:
         return f"{self.pair.library} {self.pair.name} {self.weights}"
 
 
+def obtainable(wanted: Published, patience: float = 5.0) -> str:
+    """Why weights of torchvision cannot be had here, or nothing: they are in the cache, or their server answers.
+
+    Args:
+        wanted: of torchvision.
+        patience: seconds that the server has.
+    """
+    from threading import Thread
+
+    url, answers = wanted.place.url, []
+    if (_torchvision_cache() / url.rpartition("/")[2]).is_file():
+        return ""
+
+    def ask() -> None:
+        try:
+            with urlopen(Request(url, method="HEAD"), timeout=patience):
+                answers.append("")
+        except Exception as error:  # of urllib, http, ssl and sockets
+            answers.append(" ".join(str(error).split())[:120] or type(error).__name__)
+
+    # In a thread: nothing limits how long the system looks for a name.
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(patience)
+    return answers[0] if answers else f"no answer in {patience:g} s"
+
+
 def published(pair: Pair, weights: str) -> Published:
     """The weights of that name, or the library's best by the name DEFAULT.
 
@@ -96,11 +124,15 @@ def _of_torchvision(pair: Pair, weights: str) -> Published:
     return Published(pair, entry.name, expected, entry)
 
 
-def _fetch_torchvision(wanted: Published) -> Path:
+def _torchvision_cache() -> Path:
     import torch
 
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _fetch_torchvision(wanted: Published) -> Path:
     url = wanted.place.url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    file = _torchvision_cache() / url.rpartition("/")[2]
     if not file.is_file():
         try:
             wanted.place.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
