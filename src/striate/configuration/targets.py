@@ -22,8 +22,8 @@ from striate.errors import nearest
 
 NAMESPACES = (
     "striate.models", "striate.data", "striate.tasks", "striate.optim", "striate.transfer", "striate.callbacks",
-    "striate.evaluation", "striate.explain", "torch.optim", "torch.nn", "torchvision", "lightning.pytorch",
-    "albumentations",
+    "striate.tracking", "striate.evaluation", "striate.explain", "torch.optim", "torch.nn", "torchvision",
+    "lightning.pytorch", "albumentations",
 )  # fmt: skip
 # Within these, what reads files, talks to the network or runs other targets when it is merely constructed.
 DENIED = (
@@ -33,7 +33,8 @@ DENIED = (
 )  # fmt: skip
 # A class only makes an object; a function may do anything, so fewer places may give one.
 FUNCTIONS = (
-    "striate.models", "striate.tasks", "striate.optim", "striate.transfer", "striate.callbacks", "torchvision.models",
+    "striate.models", "striate.tasks", "striate.optim", "striate.transfer", "striate.callbacks", "striate.tracking",
+    "torchvision.models",
 )  # fmt: skip
 
 
