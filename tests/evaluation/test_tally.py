@@ -58,6 +58,7 @@ def by_hand(logits, targets):
             error += inside.mean() * abs(np.mean(predicted[inside] == targets[inside]) - confidence[inside].mean())
     figures = {
         "nll": -np.log(probabilities[np.arange(len(targets)), targets]).mean(),
+        "brier": np.square(probabilities - np.eye(logits.shape[1])[targets]).sum(axis=1).mean(),
         "top1_micro": np.mean(predicted == targets),
         "error_micro": np.mean(predicted != targets),
         "precision_macro": np.mean(precision),
@@ -156,7 +157,10 @@ def test_a_network_that_says_the_same_of_every_class_is_at_chance():
 
 def test_two_classes_have_no_top5_and_perfection_is_perfect():
     figures = counted(torch.tensor([[40.0, -40.0], [-40.0, 40.0]]), torch.tensor([0, 1])).compute()
-    zero, one = ("nll", "error_micro", "ece_15bins"), ("top1_micro", "precision_macro", "recall_macro", "f1_macro")
+    zero, one = (
+        ("nll", "brier", "error_micro", "ece_15bins"),
+        ("top1_micro", "precision_macro", "recall_macro", "f1_macro"),
+    )
     assert figures == pytest.approx(dict.fromkeys(zero, 0) | dict.fromkeys(one, 1))
 
 

@@ -15,7 +15,7 @@ from striate import runs
 from striate.configuration import compose
 from striate.data.meta import Meta
 from striate.errors import ConfigurationError, DataError, StorageError
-from striate.evaluation.report import FILES
+from striate.evaluation.report import CALIBRATED_FILES, FILES
 from striate.pipelines import evaluate as pipeline
 from striate.storage import load_checkpoint, save_checkpoint
 
@@ -61,7 +61,7 @@ def test_figures_are_those_of_the_training(evaluated, trained):
     stored = json.loads((evaluated / "metrics.json").read_text())
     fitted = json.loads((trained / "metrics.json").read_text())
     own = {name.removeprefix("test/"): value for name, value in fitted.items() if name.startswith("test/")}
-    assert len(own) == 9
+    assert len(own) == 13
     # The trainer hands its figures on in single precision.
     assert {name: np.float32(stored[name]) for name in own} == {name: np.float32(value) for name, value in own.items()}
     assert set(stored) - set(own) == {
@@ -74,7 +74,7 @@ def test_every_sample_once_under_its_name(evaluated, digits):
     dataset = digits.dataset("test")
     assert [row["name"] for row in said] == dataset.names
     assert [int(row["true"]) for row in said] == dataset.targets.tolist()
-    assert {path.name for path in evaluated.iterdir()} == set(FILES)
+    assert {path.name for path in evaluated.iterdir()} == {*FILES, *CALIBRATED_FILES}
 
 
 def test_the_validation_split_gives_the_figures_of_the_best_epoch(evaluate, trained, tmp_path):

@@ -31,7 +31,8 @@ class Collector(Callback):
     ) -> None:
         """Keeps what the test step gives: logits, or None for a part without samples."""
         if outputs is not None:
-            best = outputs.double().softmax(dim=1).gather(1, predicted := outputs.argmax(dim=1, keepdim=True))
+            predicted = outputs.argmax(dim=1, keepdim=True)
+            best = pl_module.probabilities(outputs).gather(1, predicted)  # type: ignore[operator]
             self._batches.append((batch.indices, predicted[:, 0], best[:, 0]))
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

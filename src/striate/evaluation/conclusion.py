@@ -10,6 +10,8 @@ from striate.messages import say, shown
 from striate.runs import Run
 from striate.storage import CHECKSUM_SUFFIX, storage_errors, write_json
 
+_ANSWERS = ("evaluation.json", "predictions.csv", "pixel_counts.csv")  # of the test: what `compare` needs
+
 
 def conclude(
     run: Run,
@@ -41,7 +43,7 @@ def conclude(
     ]
     if output_dir is not None and model is not None:
         side = Path(f"{model}{CHECKSUM_SUFFIX}")
-        files = {folder / name: name for name in names if (folder / name).is_file()}
+        files = {folder / name: name for name in (*_ANSWERS, *names) if (folder / name).is_file()}
         publish({side: "model.ckpt.sha256", model: "model.ckpt"} | files, Path(output_dir))
         folder, model = Path(output_dir), Path(output_dir) / "model.ckpt"
     run.record("finished", metrics=dict(metrics))
@@ -50,6 +52,12 @@ def conclude(
         say(
             f"Test: top-1 {metrics['test/top1_micro']:.2%} (95 % interval {low:.2%} to {high:.2%}, "
             f"{test_samples} pictures), loss {metrics['test/loss']:.4f}"
+        )
+    if "temperature" in metrics and "test/ece_15bins_calibrated" in metrics:
+        before, after = (metrics[f"test/ece_15bins{form}"] for form in ("", "_calibrated"))
+        say(
+            f"Temperature {metrics['temperature']:.4g}, by the validation split: expected calibration error of the "
+            f"test {before:.2%} without, {after:.2%} with it"
         )
     if "test/miou" in metrics:
         say(

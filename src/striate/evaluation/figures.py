@@ -175,14 +175,43 @@ def _list_confusions(axes: Axes, counts: NDArray[Any], class_names: Sequence[str
     axes.text(0.27, 0.99, names, transform=axes.transAxes, va="top", fontsize=8, linespacing=1.7)
 
 
-def reliability_diagram(rows: Sequence[Mapping[str, float]], error: float, path: Path) -> None:
+def reliability_diagram(
+    rows: Sequence[Mapping[str, float]],
+    error: float,
+    path: Path,
+    *,
+    calibrated: tuple[Sequence[Mapping[str, float]], float, float] | None = None,
+) -> None:
     """Draws accuracy against confidence, and how often each confidence occurs (Guo et al. 2017, figure 4).
 
     Args:
         rows: bins as `metrics.reliability` gives them.
         error: the expected calibration error, 0 to 1.
         path: of the PNG file.
+        calibrated: bins, error and temperature of the same samples after temperature scaling, drawn beside; or None.
     """
+    count = f"{len(rows)} bins, {int(sum(row['samples'] for row in rows)):,} samples"
+    panels, title = [(rows, "")], f"Reliability: expected calibration error {error:.2%} ({count})"
+    if calibrated is not None:
+        after, error_after, temperature = calibrated
+        title = f"Reliability: expected calibration error before and after temperature scaling ({count})"
+        panels = [
+            (rows, f"as the network says: {error:.2%}"),
+            (after, f"through temperature {temperature:.4g}: {error_after:.2%}"),
+        ]
+    with _drawing(path, (5.4, 6.2) if calibrated is None else (9.6, 6.2)) as figure:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+        axes = figure.subplots(2, len(panels), height_ratios=(3, 1), sharex=True, sharey="row", squeeze=False)
+        for (upper, lower), (bins, heading) in zip(axes.T, panels, strict=True):
+            _draw_reliability(upper, lower, bins, legend_above=calibrated is None)
+            upper.set_title(heading)
+        for upper, lower in axes[:, 1:].T:
+            upper.set_ylabel("")
+            lower.set_ylabel("")
+
+
+def _draw_reliability(upper: Axes, lower: Axes, rows: Sequence[Mapping[str, float]], *, legend_above: bool) -> None:
+    """Accuracy and confidence of the bins that hold samples, with intervals, and below how many each holds."""
     filled = [row for row in rows if row["samples"]]
     low, high, samples, confidence, accuracy = (
         np.array([row[name] for row in filled]) for name in ("low", "high", "samples", "confidence", "accuracy")
@@ -192,37 +221,27 @@ def reliability_diagram(rows: Sequence[Mapping[str, float]], error: float, path:
     right, mean = float((accuracy * samples).sum() / total), float((confidence * samples).sum() / total)
     bounds = [wilson_interval(round(share * count), int(count)) for share, count in zip(accuracy, samples, strict=True)]
     reach = np.abs(np.array(bounds).reshape(-1, 2).T - accuracy)
-    with _drawing(path, (5.4, 6.2)) as figure:
-        title = f"Reliability: expected calibration error {error:.2%} ({len(rows)} bins, {total:,} samples)"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-        upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-        upper.bar(
-            centre, accuracy, width, color=to_rgba(BLUE, 0.45), edgecolor="white", linewidth=0.8, label="accuracy"
-        )
-        upper.bar(
-            centre, confidence - accuracy, width, bottom=accuracy, color=to_rgba(RED, 0.12), edgecolor=RED,
-            hatch="////", linewidth=0.8, label="gap to confidence",
-        )  # fmt: skip
-        upper.errorbar(
-            centre, accuracy, reach, fmt="none", ecolor="black", elinewidth=0.9, capsize=2, label="95 % interval"
-        )
-        upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="calibrated")
-        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-        lower.bar(centre, samples / total, width, color="#B5B5B5", edgecolor="white", linewidth=0.8)
-        lower.axvline(right, color=BLUE, linewidth=1.6, label=f"accuracy {right:.1%}")
-        lower.axvline(mean, color=RED, linewidth=1.6, linestyle="--", label=f"mean confidence {mean:.1%}")
-        lower.set(xlabel="confidence", ylabel="share of samples")
-        lower.yaxis.set_major_locator(MaxNLocator(4))
-        lower.yaxis.set_major_formatter(FuncFormatter(_percent))
-        for axes, entries in ((upper, 4), (lower, 2)):  # above the axes, where nothing is hidden
-            axes.legend(
-                loc="lower left",
-                bbox_to_anchor=(-0.02, 0.99),
-                ncols=entries,
-                fontsize=8,
-                columnspacing=1.2,
-                handlelength=1.6,
-            )
+    upper.bar(centre, accuracy, width, color=to_rgba(BLUE, 0.45), edgecolor="white", linewidth=0.8, label="accuracy")
+    upper.bar(
+        centre, confidence - accuracy, width, bottom=accuracy, color=to_rgba(RED, 0.12), edgecolor=RED,
+        hatch="////", linewidth=0.8, label="gap to confidence",
+    )  # fmt: skip
+    upper.errorbar(
+        centre, accuracy, reach, fmt="none", ecolor="black", elinewidth=0.9, capsize=2, label="95 % interval"
+    )
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="calibrated")
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    lower.bar(centre, samples / total, width, color="#B5B5B5", edgecolor="white", linewidth=0.8)
+    lower.axvline(right, color=BLUE, linewidth=1.6, label=f"accuracy {right:.1%}")
+    lower.axvline(mean, color=RED, linewidth=1.6, linestyle="--", label=f"mean confidence {mean:.1%}")
+    lower.set(xlabel="confidence", ylabel="share of samples")
+    lower.yaxis.set_major_locator(MaxNLocator(4))
+    lower.yaxis.set_major_formatter(FuncFormatter(_percent))
+    above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.99)}  # the axes, where nothing is hidden
+    for axes, entries in ((upper, 4), (lower, 2)):
+        inside = axes is upper and not legend_above
+        place: dict[str, Any] = {"loc": "upper left"} if inside else {**above, "ncols": entries}
+        axes.legend(fontsize=8, columnspacing=1.2, handlelength=1.6, **place)
 
 
 def mistakes_gallery(mistakes: Sequence[Mapping[str, Any]], path: Path, *, total: int, columns: int = 6) -> None:

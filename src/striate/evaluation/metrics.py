@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 BINS = 15  # as in Guo et al. (2017), table 1
+CALIBRATED = "{}_calibrated"  # a figure after temperature scaling
 TOP = 5  # the second figure of ImageNet's challenge
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
@@ -132,8 +133,10 @@ def classification_figures(state: Mapping[str, Any]) -> dict[str, float]:
 
     Returns:
         `loss` (weighted mean of the criterion over samples; left out where none was given), `nll` (mean negative log
-        likelihood, in nats), `top1_micro`, `top5_micro` (more than 5 classes only), `error_micro`, `precision_macro`,
-        `recall_macro`, `f1_macro`, `ece_15bins`. All in 0 to 1 but the first two.
+        likelihood, in nats), `brier` (mean squared error of the probabilities, summed over classes, 0 to 2; Brier
+        1950), `top1_micro`, `top5_micro` (more than 5 classes only), `error_micro`, `precision_macro`, `recall_macro`,
+        `f1_macro`, `ece_15bins`; and where a temperature was there, `nll_calibrated`, `brier_calibrated` and
+        `ece_15bins_calibrated` after it. All in 0 to 1 but `loss`, `nll` and `brier`.
 
     Raises:
         ValueError: no samples, or a criterion for some of them only.
@@ -153,8 +156,29 @@ def classification_figures(state: Mapping[str, Any]) -> dict[str, float]:
         "precision_macro": macro(scores.precision, scores.samples),
         "recall_macro": macro(scores.recall, scores.samples),
         "f1_macro": macro(scores.f1, scores.samples),
-        f"ece_{BINS}bins": expected_calibration_error(state["bin_samples"], state["bin_confidence"], state["bin_hits"]),
+        **probability_figures(state, samples),
     }
+
+
+def bins_of(state: Mapping[str, Any], form: str = "{}") -> tuple[Any, Any, Any]:
+    """The three sums a bin of confidence that `reliability` takes; with `CALIBRATED`, those after the temperature."""
+    return state[form.format("bin_samples")], state[form.format("bin_confidence")], state[form.format("bin_hits")]
+
+
+def is_calibrated(state: Mapping[str, Any]) -> bool:
+    """Whether the samples were counted after a temperature too."""
+    return bool(state[CALIBRATED.format("bin_samples")].any())
+
+
+def probability_figures(state: Mapping[str, Any], samples: int) -> dict[str, float]:
+    """What is said of the probabilities beside `nll`: as the network gives them, and after a temperature."""
+    figures = {"brier": float(state["brier"]) / samples, f"ece_{BINS}bins": expected_calibration_error(*bins_of(state))}
+    if is_calibrated(state):
+        for name in ("nll", "brier"):
+            figures[CALIBRATED.format(name)] = float(state[CALIBRATED.format(name)]) / samples
+        error = expected_calibration_error(*bins_of(state, CALIBRATED))
+        figures[CALIBRATED.format(f"ece_{BINS}bins")] = error
+    return figures
 
 
 def classification_intervals(state: Mapping[str, Any]) -> dict[str, float]:

@@ -13,9 +13,10 @@ from striate.evaluation.tables import without_markup, write_csv
 from striate.storage import write_json
 
 SHOWN = 6  # pictures of a mosaic
+_COUNTS = ("hits", "true", "predicted")
 FILES = (
-    "metrics.json", "evaluation.json", "per_class.csv", "per_picture.csv", "confusion.csv", "confusion_matrix.png",
-    "iou.png", "mosaic.png", "mosaic_worst.png",
+    "metrics.json", "evaluation.json", "per_class.csv", "per_picture.csv", "pixel_counts.csv", "confusion.csv",
+    "confusion_matrix.png", "iou.png", "mosaic.png", "mosaic_worst.png",
 )  # fmt: skip
 
 
@@ -70,6 +71,7 @@ def write_pixel_report(
         raise ValueError("expected sums that are finite: JSON has no other numbers")
     write_csv(folder / "per_class.csv", tuple(table[0]), table)
     write_csv(folder / "per_picture.csv", ("name", "pixels", "pixel_accuracy", "miou"), _per_picture(names, sums))
+    write_counts(folder / "pixel_counts.csv", classes, names, sums)
     cells = ({"true": classes[row], "predicted": classes[column], "pixels": int(state["confusion"][row, column])}
              for row, column in np.argwhere(state["confusion"]))  # fmt: skip
     write_csv(folder / "confusion.csv", ("true", "predicted", "pixels"), cells)
@@ -84,6 +86,26 @@ def write_pixel_report(
     results = dict(sorted(results.items()))
     write_json(folder / "metrics.json", results)
     return results
+
+
+def write_counts(path: Path, classes: Sequence[str], names: Sequence[str], sums: np.ndarray) -> None:
+    """Writes how many pixels of each class each picture has: hits, true and predicted; classes that it lacks are left
+    out, and a picture without any has one row without a class.
+
+    Args:
+        path: of the table.
+        classes: K names.
+        names: of the N pictures.
+        sums: (N, 3, K) pixels: hits, true and predicted.
+    """
+    rows = []
+    for name, picture in zip(names, sums, strict=True):
+        found = np.flatnonzero(picture.any(axis=0))
+        rows += [
+            {"name": name, "class": classes[label]} | dict(zip(_COUNTS, picture[:, label].tolist(), strict=True))
+            for label in found.tolist()
+        ] or [{"name": name}]
+    write_csv(path, ("name", "class", *_COUNTS), rows)
 
 
 def _per_picture(names: Sequence[str], sums: np.ndarray) -> list[dict[str, Any]]:

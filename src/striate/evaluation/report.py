@@ -18,6 +18,9 @@ FILES = (
     "metrics.json", "evaluation.json", "per_class.csv", "confusion.csv", "reliability.csv", "predictions.csv",
     "mistakes.csv", "confusion_matrix.png", "confusion_matrix_normalised.png", "reliability.png", "mistakes.png",
 )  # fmt: skip
+CALIBRATED_FILES = ("reliability_calibrated.csv",)  # besides, where there is a temperature
+_COLUMNS = ("name", "true", "predicted", "probability")
+_BINS = ("low", "high", "samples", "confidence", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,15 @@ class Predictions:
         names: (N,) of the picture files.
         targets: (N,) labels.
         predicted: (N,) labels.
-        probability: (N,) of the predicted label.
+        probability: (N,) of the predicted label, through the temperature if there is one.
+        temperature: by which logits were divided, or None.
     """
 
     names: Sequence[str]
     targets: np.ndarray
     predicted: np.ndarray
     probability: np.ndarray
+    temperature: float | None = None
 
     def mistakes(self) -> np.ndarray:
         """Places of the wrong predictions, the most confident first."""
@@ -54,7 +59,8 @@ def begin_report(folder: Path, record: Mapping[str, Any]) -> None:
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").unlink(missing_ok=True)
+        for name in ("metrics.json", *CALIBRATED_FILES):
+            (folder / name).unlink(missing_ok=True)
     write_json(folder / "evaluation.json", dict(record))
 
 
@@ -103,23 +109,24 @@ def write_report(
 def _write_tables(folder: Path, state: Mapping[str, Any], class_names: Sequence[str], predictions: Predictions) -> None:
     rows = metrics.class_table(state["confusion"], [without_markup(name) for name in class_names])
     write_csv(folder / "per_class.csv", ("class", "samples", "precision", "recall", "f1"), rows)
-    bins = metrics.reliability(state["bin_samples"], state["bin_confidence"], state["bin_hits"])
-    write_csv(folder / "reliability.csv", ("low", "high", "samples", "confidence", "accuracy"), bins)
-    everything = [
-        {
-            "name": name,
-            "true": class_names[true],
-            "predicted": class_names[predicted],
-            "probability": float(probability),
-        }
-        for name, true, predicted, probability in zip(
-            predictions.names, predictions.targets, predictions.predicted, predictions.probability, strict=True
-        )
-    ]
-    columns = ("name", "true", "predicted", "probability")
-    write_csv(folder / "predictions.csv", columns, everything)
-    write_csv(folder / "mistakes.csv", columns, (everything[place] for place in predictions.mistakes()))
+    write_csv(folder / "reliability.csv", _BINS, metrics.reliability(*metrics.bins_of(state)))
+    if predictions.temperature is not None:
+        after = metrics.reliability(*metrics.bins_of(state, metrics.CALIBRATED))
+        write_csv(folder / CALIBRATED_FILES[0], _BINS, after)
+    everything = write_predictions(folder / "predictions.csv", class_names, predictions)
+    write_csv(folder / "mistakes.csv", _COLUMNS, (everything[place] for place in predictions.mistakes()))
     write_csv(folder / "confusion.csv", ("actual", "predicted"), _plotted(state["confusion"], class_names, predictions))
+
+
+def write_predictions(path: Path, class_names: Sequence[str], predictions: Predictions) -> list[dict[str, Any]]:
+    """Writes one row a sample, in the split's order, and gives the rows: name, true, predicted, probability."""
+    columns = (predictions.names, predictions.targets, predictions.predicted, predictions.probability)
+    rows = [
+        dict(zip(_COLUMNS, (name, class_names[true], class_names[said], float(probability)), strict=True))
+        for name, true, said, probability in zip(*columns, strict=True)
+    ]
+    write_csv(path, _COLUMNS, rows)
+    return rows
 
 
 def _plotted(confusion: np.ndarray, class_names: Sequence[str], predictions: Predictions) -> list[dict[str, str]]:
@@ -147,9 +154,19 @@ def _draw(
 ) -> None:
     for name, normalised in (("confusion_matrix.png", False), ("confusion_matrix_normalised.png", True)):
         figures.confusion_matrix(state["confusion"], class_names, folder / name, normalised=normalised)
-    bins = (state["bin_samples"], state["bin_confidence"], state["bin_hits"])
-    error = metrics.expected_calibration_error(*bins)
-    figures.reliability_diagram(metrics.reliability(*bins), error, folder / "reliability.png")
+    temperature = predictions.temperature
+    calibrated = None if temperature is None else (*_bins_and_error(state, metrics.CALIBRATED), temperature)
+    figures.reliability_diagram(*_bins_and_error(state), folder / "reliability.png", calibrated=calibrated)
+    draw_mistakes(folder / "mistakes.png", class_names, predictions, pictures)
+
+
+def draw_mistakes(
+    path: Path,
+    class_names: Sequence[str],
+    predictions: Predictions,
+    pictures: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    """Draws the most confident mistakes; the arguments are those of `write_report`."""
     mistakes = predictions.mistakes()
     shown = mistakes[:GALLERY]
     gallery = [
@@ -162,4 +179,9 @@ def _draw(
         }
         for place, image in zip(shown, pictures(shown) if len(shown) else (), strict=True)
     ]
-    figures.mistakes_gallery(gallery, folder / "mistakes.png", total=len(mistakes))
+    figures.mistakes_gallery(gallery, path, total=len(mistakes))
+
+
+def _bins_and_error(state: Mapping[str, Any], form: str = "{}") -> tuple[list[dict[str, float]], float]:
+    bins = metrics.bins_of(state, form)
+    return metrics.reliability(*bins), metrics.expected_calibration_error(*bins)

@@ -98,16 +98,29 @@ class ClassificationTally(Sums):
             "criterion": zeros(dtype=torch.float64),
             "criterion_samples": zeros(),
             "criterion_weight": zeros(dtype=torch.float64),
-            "nll": zeros(dtype=torch.float64),
             "not_finite": zeros(),
-            "bin_samples": zeros(metrics.BINS),
-            "bin_confidence": zeros(metrics.BINS, dtype=torch.float64),
-            "bin_hits": zeros(metrics.BINS),
+            **{
+                form.format(name): zeros(*shape, dtype=dtype)
+                for form in ("{}", metrics.CALIBRATED)
+                for name, shape, dtype in (
+                    ("nll", (), torch.float64),
+                    ("brier", (), torch.float64),
+                    ("bin_samples", (metrics.BINS,), torch.int64),
+                    ("bin_confidence", (metrics.BINS,), torch.float64),
+                    ("bin_hits", (metrics.BINS,), torch.int64),
+                )
+            },
         }
 
     @torch.no_grad()
     def update(
-        self, logits: Tensor, targets: Tensor, criterion: Tensor | None = None, weights: Tensor | None = None
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        criterion: Tensor | None = None,
+        weights: Tensor | None = None,
+        *,
+        temperature: float | None = None,
     ) -> None:
         """Counts a batch; an empty one counts nothing.
 
@@ -119,6 +132,7 @@ class ClassificationTally(Sums):
             targets: (N,) int64 labels, 0 to K − 1.
             criterion: (N,) what the loss says of each sample, its weight included, or None.
             weights: (N,) how much each sample weighs in the mean of the criterion; None for 1.
+            temperature: by which logits are divided to count their probabilities a second time; None for no such count.
 
         Raises:
             ValueError: other shapes.
@@ -133,19 +147,30 @@ class ClassificationTally(Sums):
             )
         self._follow(logits.device)
         state = self._state
-        log_probabilities = logits.double().log_softmax(dim=1)
-        best, predicted = log_probabilities.max(dim=1)[0], logits.argmax(dim=1)
-        negative = -log_probabilities.gather(1, targets[:, None])[:, 0]
-        ones = torch.ones_like(targets)
+        predicted, ones = logits.argmax(dim=1), torch.ones_like(targets)
         state["confusion"].view(-1).index_add_(0, targets * self.num_classes + predicted, ones)
         state["top5_hits"] += (self._ranks(logits, targets) < metrics.TOP).sum()
-        state["nll"] += negative.sum()
-        state["not_finite"] += (~(negative + best).isfinite()).sum()
         if criterion is not None:
             state["criterion"] += criterion.double().sum()
             state["criterion_samples"] += samples
             state["criterion_weight"] += samples if weights is None else weights.double().sum()
-        self._count_bins(best.exp(), predicted == targets)
+        logits = logits.double()
+        state["not_finite"] += self._count_probabilities(logits, targets, predicted == targets, "{}")
+        if temperature is not None:
+            self._count_probabilities(logits / temperature, targets, predicted == targets, metrics.CALIBRATED)
+
+    def _count_probabilities(self, logits: Tensor, targets: Tensor, hits: Tensor, form: str) -> Tensor:
+        """Counts what is said of probabilities under names of this form; how many samples have none."""
+        log_probabilities = logits.log_softmax(dim=1)
+        best = log_probabilities.max(dim=1)[0]
+        negative = -log_probabilities.gather(1, targets[:, None])[:, 0]
+        probabilities = log_probabilities.exp()
+        # Σ (p − y)² over the classes, where y is 1 for the true one and 0 else.
+        squared = probabilities.square().sum(dim=1) - 2 * (-negative).exp() + 1
+        self._state[form.format("nll")] += negative.sum()
+        self._state[form.format("brier")] += squared.nan_to_num(nan=0.0).sum()
+        self._count_bins(best.exp(), hits, form)
+        return (~(negative + best).isfinite()).sum()
 
     @staticmethod
     def _ranks(logits: Tensor, targets: Tensor) -> Tensor:
@@ -154,14 +179,14 @@ class ClassificationTally(Sums):
         earlier = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
         return ((logits > own) | ((logits == own) & earlier)).sum(dim=1)
 
-    def _count_bins(self, confidence: Tensor, hits: Tensor) -> None:
+    def _count_bins(self, confidence: Tensor, hits: Tensor, form: str) -> None:
         # Bins are (low, high], and what is at an edge but for rounding is at the edge: 1/3 is on every machine.
         places = (confidence * metrics.BINS - 1e-9).floor().clamp(0, metrics.BINS - 1)
         # Sums over a table of memberships have a fixed order, which atomic additions lack.
         members = places[:, None] == torch.arange(metrics.BINS, device=places.device)
-        self._state["bin_samples"] += members.sum(dim=0)
-        self._state["bin_confidence"] += (members * confidence[:, None]).nan_to_num(nan=0.0).sum(dim=0)
-        self._state["bin_hits"] += (members & hits[:, None]).sum(dim=0)
+        self._state[form.format("bin_samples")] += members.sum(dim=0)
+        self._state[form.format("bin_confidence")] += (members * confidence[:, None]).nan_to_num(nan=0.0).sum(dim=0)
+        self._state[form.format("bin_hits")] += (members & hits[:, None]).sum(dim=0)
 
     @property
     def samples(self) -> int:
@@ -172,9 +197,10 @@ class ClassificationTally(Sums):
         """The sums themselves.
 
         Returns:
-            confusion (K, K) int64, top5_hits, criterion and its criterion_weight (float64), criterion_samples, nll
-            (float64), not_finite (samples whose logits or likelihood are not finite), and per bin of confidence, (15,):
-            bin_samples, bin_confidence (float64), bin_hits.
+            confusion (K, K) int64, top5_hits, criterion and its criterion_weight (float64), criterion_samples, nll and
+            brier (float64), not_finite (samples whose logits or likelihood are not finite), and per bin of confidence,
+            (15,): bin_samples, bin_confidence (float64), bin_hits. What is said of probabilities stands a second time
+            under `metrics.CALIBRATED`, after the temperature; all 0 where none was given.
         """
         return super().state()
 

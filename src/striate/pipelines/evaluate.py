@@ -9,12 +9,12 @@ from striate import runs
 from striate.allocation import keep_freed_memory
 from striate.callbacks.collecting import Collector
 from striate.configuration import plain
-from striate.evaluation.report import Predictions, begin_report, write_report
+from striate.evaluation.report import begin_report, write_report
 from striate.messages import calm_libraries, is_main_process, say, shown
 from striate.pipelines import evaluate_pixels
 from striate.pipelines.checkpoint_data import open_data
 from striate.pipelines.devices import require_devices
-from striate.pipelines.evaluating import default_folder, described, show, test
+from striate.pipelines.evaluating import answers, calibrate, default_folder, described, show, test
 from striate.pipelines.viewing import look_as_configured
 from striate.tasks.classification import ClassificationTask
 from striate.tasks.loading import load_task
@@ -43,18 +43,19 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if isinstance(task, SegmentationTask):
         return evaluate_pixels.run(config, path, task, record, datamodule)
     assert isinstance(task, ClassificationTask)
+    calibrate(task, config)
     views = look_as_configured(task, config["views"], datamodule.batch_size)
     datamodule.test_split, datamodule.test_views = config["split"], views if task.multiview else None
     folder, meta = Path(config["output_dir"] or default_folder(path, config["split"], views.name)), datamodule.meta
     if is_main_process():
-        begin_report(folder, described(path, record, meta, config["split"], views))
+        begin_report(folder, described(path, record, meta, config["split"], views, task.temperature))
     collector = Collector()
     figures = test(config, record["config"], task, datamodule, collector)
     if not is_main_process():
         return figures
     dataset = datamodule.dataset(config["split"])
     assert np.array_equal(collector.indices, np.arange(len(dataset))), "each sample of the split exactly once"
-    said = Predictions(dataset.names, dataset.targets, collector.predicted.numpy(), collector.probability.numpy())
+    said = answers(dataset, collector, task.temperature)
     results = write_report(
         folder, task.tally.numpy(), meta.classes, said, lambda places: dataset[(0, places)].images.numpy()
     )

@@ -12,24 +12,47 @@ from rich.console import Console
 from rich.table import Table
 
 from striate import runs
+from striate.callbacks.collecting import Collector
 from striate.callbacks.progress import ProgressBar
 from striate.configuration import build
+from striate.data.loading import BatchDataset
 from striate.data.meta import Meta
 from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError
+from striate.evaluation.report import Predictions
+from striate.messages import say
 from striate.storage import sha256_of
 from striate.tasks.base import SupervisedTask
+from striate.tasks.classification import ClassificationTask
 
 
-def described(checkpoint: Path, record: Mapping[str, Any], meta: Meta, split: str, views: Any) -> dict[str, Any]:
-    """What is evaluated: checkpoint, data, views, code."""
+def described(
+    checkpoint: Path, record: Mapping[str, Any], meta: Meta, split: str, views: Any, temperature: float | None = None
+) -> dict[str, Any]:
+    """What is evaluated: checkpoint, data, views, temperature, code, and the hash of what makes the figures of it."""
     return {
         "checkpoint": {"name": checkpoint.name, "sha256": sha256_of(checkpoint), "code": record["code"]},
         "data": {"name": meta.name, "hash": meta.hash, "split": split},
         "views": {"name": views.name, "count": views.count, "average": views.average},
+        "temperature": temperature,
         "classes": list(meta.classes),
         "code": runs.code_version()["hash"],
+        "measure": runs.measure_version(),
     }
+
+
+def calibrate(task: ClassificationTask, config: Mapping[str, Any]) -> None:
+    """Leaves a task the temperature of its checkpoint, or takes it away; says so."""
+    if not config["calibrated"]:
+        task.temperature = None
+    if task.temperature is not None:
+        say(f"Probabilities through the checkpoint's temperature {task.temperature:.4g} (calibrated=false: without)")
+
+
+def answers(dataset: BatchDataset, collected: Collector, temperature: float | None) -> Predictions:
+    """What was collected of a split, with its names and labels."""
+    said = collected.predicted.numpy(), collected.probability.numpy()
+    return Predictions(dataset.names, dataset.targets, *said, temperature)
 
 
 def default_folder(checkpoint: Path, split: str, views: str) -> Path:
@@ -67,5 +90,6 @@ def show(results: Mapping[str, float], names: Sequence[str], title: str) -> None
     for name in names:
         value, bounds = results[name], (results.get(f"{name}_low"), results.get(f"{name}_high"))
         interval = "" if None in bounds else f"{bounds[0]:.2%} to {bounds[1]:.2%}"
-        table.add_row(name, f"{value:.4f}" if name in ("loss", "nll") else f"{value:.2%}", interval)
+        share = not name.startswith(("loss", "nll", "brier"))
+        table.add_row(name, f"{value:.2%}" if share else f"{value:.4f}", interval)
     Console().print(table)

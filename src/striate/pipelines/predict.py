@@ -22,6 +22,7 @@ from striate.errors import ConfigurationError
 from striate.evaluation.tables import write_csv
 from striate.messages import say, shown
 from striate.pipelines import predict_pixels
+from striate.pipelines.evaluating import calibrate
 from striate.pipelines.predicting import readable
 from striate.pipelines.viewing import look_as_configured
 from striate.storage import storage_errors, write_text
@@ -58,6 +59,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     classes = record["meta"]["classes"]
     if record["config"]["channels_last"]:
         task.network.to(memory_format=torch.channels_last)
+    calibrate(task, config)
     views = look_as_configured(task, config["views"], config["batch_size"])
     task.to(device)
     at_once = pictures_at_once(views, config["batch_size"])
@@ -111,7 +113,7 @@ def predict(
             seen = [looks for looks in content if not isinstance(looks, str)]
             answers: Iterator[Any] = iter(())
             if seen:
-                best = said(task, seen).double().softmax(dim=1).topk(min(top_k, len(classes)), dim=1)
+                best = task.probabilities(said(task, seen)).topk(min(top_k, len(classes)), dim=1)
                 answers = zip(best.indices.tolist(), best.values.tolist(), strict=True)
             for name, looks in zip(batch, content, strict=True):
                 if isinstance(looks, str):

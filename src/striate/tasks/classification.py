@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from striate.data.loading import Batch, ViewBatch
+from striate.evaluation.calibration import fit_temperature
 from striate.evaluation.tally import ClassificationTally
 from striate.optim.losses import Loss
 from striate.tasks.base import SupervisedTask
@@ -13,7 +14,13 @@ from striate.tasks.multiview import Multiview
 
 
 class ClassificationTask(SupervisedTask):
-    """Trains and evaluates a classifier, whose network gives logits (N, K); see `SupervisedTask`."""
+    """Trains and evaluates a classifier, whose network gives logits (N, K); see `SupervisedTask`.
+
+    Attributes:
+        multiview: how `evaluate` looks at pictures more than once, or None.
+        temperature: by which logits are divided where probabilities are wanted (Guo et al. 2017), or None. Each
+            validation fits one to the weights of that moment, which a checkpoint taken then has in its record.
+    """
 
     monitor = "val/top1_micro"
     train_error = "train/error_micro"
@@ -23,7 +30,9 @@ class ClassificationTask(SupervisedTask):
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
-        self.multiview: Multiview | None = None  # `evaluate` may look at pictures more than once
+        self.multiview: Multiview | None = None
+        self.temperature: float | None = None
+        self._answers: list[tuple[Tensor, Tensor]] = []  # logits and targets of the running validation
 
     def new_tally(self) -> ClassificationTally:
         """What counts the answers of a split."""
@@ -43,6 +52,36 @@ class ClassificationTask(SupervisedTask):
         """One answer a picture, (N,) float32."""
         return torch.ones_like(targets, dtype=torch.float32)
 
+    def on_train_epoch_start(self) -> None:
+        """Drops the temperature of weights that are about to move."""
+        self.record.pop("temperature", None)
+        super().on_train_epoch_start()
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts to count."""
+        self._answers.clear()
+        super().on_validation_epoch_start()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Counts a batch and keeps its logits."""
+        if (logits := self._evaluate(batch)) is not None:
+            self._answers.append((logits, batch.targets))
+
+    def on_validation_epoch_end(self) -> None:
+        """Figures over the whole split, and the temperature of these weights."""
+        super().on_validation_epoch_end()
+        none = torch.empty(0, self.num_classes, device=self.device)
+        none_either = torch.empty(0, dtype=torch.int64, device=self.device)
+        logits, targets = (torch.cat(part) for part in zip(*(self._answers or [(none, none_either)]), strict=True))
+        self._answers.clear()
+        if logits.device.type == "mps":  # has no float64
+            logits, targets = logits.cpu(), targets.cpu()
+        self.record["temperature"] = fit_temperature(logits, targets, self._summed)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (N, K) to probabilities, float64, through the temperature if there is one."""
+        return (logits.double() / (self.temperature or 1.0)).softmax(dim=1)
+
     def _evaluate(self, batch: Batch | ViewBatch) -> Tensor | None:
         if not len(batch.indices):  # a process may get no sample of the last batch
             return None
@@ -51,7 +90,6 @@ class ClassificationTask(SupervisedTask):
             logits = self.multiview(self.classify, batch.images, batch.owners, len(batch.indices))
         else:
             logits = self.classify(batch.images).float()
-        self.tally.update(
-            logits, batch.targets, self.loss(logits, batch.targets), self.loss.sample_weights(batch.targets)
-        )
+        criterion, weights = self.loss(logits, batch.targets), self.loss.sample_weights(batch.targets)
+        self.tally.update(logits, batch.targets, criterion, weights, temperature=self.temperature)
         return logits

@@ -1,5 +1,6 @@
 """A task out of a checkpoint file alone. The file may come from a stranger: nothing in it is run."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from striate.errors import ConfigurationError, StorageError
 from striate.storage import load_checkpoint
 from striate.tasks.base import SupervisedTask
 from striate.tasks.building import FORMAT, build_task, construct_network
+from striate.tasks.classification import ClassificationTask
 
 # Where the network of a file may come from; the rest of its configuration is not built, or checked as anybody's is.
 _NETWORKS = ("striate.models", "torch.nn")
@@ -67,7 +69,23 @@ def load_task(path: Path | str) -> tuple[SupervisedTask, dict[str, Any]]:
     network.load_state_dict(weights)
     counts, code = record.get("class_counts"), record.get("code")
     task = build_task(record["config"], network, meta, preprocessing, class_counts=counts, code=code, trains=False)
+    if isinstance(task, ClassificationTask):
+        task.temperature = read_temperature(record, path)
     return task.eval(), record
+
+
+def read_temperature(record: Mapping[str, Any], path: Path) -> float | None:
+    """The temperature that a checkpoint keeps for its probabilities; None of an older one, and of converted weights.
+
+    Raises:
+        StorageError: it is no positive number.
+    """
+    value = record.get("temperature")
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise StorageError(f"the record of {path} has temperature {value!r}, which is no positive number")
+    return float(value)
 
 
 def outline(
