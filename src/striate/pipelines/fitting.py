@@ -18,10 +18,12 @@ from striate.configuration import build, masked
 from striate.data.module import ImageDataModule
 from striate.evaluation.conclusion import conclude
 from striate.messages import is_main_process, say
+from striate.pipelines.keeping import collector_for, keep_answers
 from striate.pipelines.showing import Overlays, show_masks
 from striate.resumption import Start
 from striate.storage import load_checkpoint
 from striate.tasks.base import SupervisedTask
+from striate.tasks.classification import ClassificationTask
 from striate.tasks.segmentation import SegmentationTask
 
 
@@ -41,6 +43,7 @@ def carry_out(
     """Fits, takes the best weights, tests once."""
     quiet = {} if config["trainer"]["enable_progress_bar"] else {"progress": None}
     callbacks = [build(node, f"callbacks.{name}") for name, node in {**config["callbacks"], **quiet}.items() if node]
+    callbacks.append(collector_for(task))
     checkpointing = next(callback for callback in callbacks if isinstance(callback, Checkpointing))
     if isinstance(task, SegmentationTask):
         callbacks.append(Overlays())
@@ -97,14 +100,22 @@ def select_and_test(
     epoch = len(rows) - 1 if checkpointing.best_epoch is None else checkpointing.best_epoch
     figures = {name: value for name, value in rows[epoch].items() if "/" in name} if rows else {}
     if best is not None:
-        task.load_state_dict(load_checkpoint(best)["state_dict"])
+        content = load_checkpoint(best)
+        task.load_state_dict(content["state_dict"])
+        task.record = content["striate"]
         say(f"Best epoch {epoch + 1} of {len(rows)}: {checkpointing.monitor} {checkpointing.best_value:.4f}")
+    if isinstance(task, ClassificationTask):
+        task.temperature = task.record.get("temperature")
     if config["test"]:
         trainer.test(task, datamodule=datamodule, verbose=False)
         figures |= {f"test/{name}": value for name, value in task.tally.compute().items()}
     if trainer.is_global_zero:
         metrics = {**figures, "best_epoch": epoch + 1, "epochs": len(rows)}
+        if (temperature := task.record.get("temperature")) is not None:
+            metrics["temperature"] = temperature
         model = best or runs.newest_checkpoint(run.checkpoints)
+        if config["test"] and model is not None:
+            keep_answers(run.folder, task, trainer, datamodule, model)
         show_masks(task, datamodule, trainer, run.folder)
         conclude(run, rows, metrics, model, task.tally.samples if config["test"] else 0, config["output_dir"])
     return figures
