@@ -96,6 +96,27 @@ def test_cells_that_ended_before_the_target_bound_the_ratio(late, low, bound, ou
     assert (verdict.bound, verdict.outcome) == (bound, outcome)
 
 
+def test_the_mean_over_the_axis_is_taken_in_each_seed_that_is_whole():
+    cells = rows("a", 1, [0.5, 0.6, 0.7]) + rows("a", 2, [0.7, 0.9]) + rows("base", 0, [0.4, 0.5, 0.6])
+    of = {"arm": "a", "x": "mean"}
+    verdict = judge(cells, {"figure": "test_accuracy", "of": of, "against": {"arm": "base", "x": 0}, "low": 0})
+    expected = mean_interval([0.2, 0.25])  # the third seed has no value at 2
+    assert (verdict.estimate.mean, verdict.estimate.low) == pytest.approx((expected.mean, expected.low))
+    least = {"arm": "a", "x": "least"}  # of its own places: the base is further left
+    assert judge(cells, {"figure": "test_accuracy", "of": of, "against": least}).estimate.mean == pytest.approx(0.125)
+
+
+def test_a_gain_is_compared_with_nothing():
+    cells = rows("a", 1, [0.01, 0.02, 0.03], figure="gain") + rows("a", 2, [0.03, 0.04, 0.05], figure="gain")
+    comparison = {"says": "a gains.", "figure": "gain", "of": {"arm": "a", "x": "mean"}, "low": 0}
+    verdict = judge(cells, comparison)
+    expected = mean_interval([0.02, 0.03, 0.04])
+    assert (verdict.estimate.mean, verdict.estimate.high) == pytest.approx((expected.mean, expected.high))
+    content = {**CONTENT, "comparisons": {"gain": comparison}}
+    ((_, _, text),) = judged(content, cells)
+    assert "a (mean over rate): mean +3.0 points (+0.5 to +5.5)" in text
+
+
 def test_a_slope_is_over_the_logarithm_of_the_multiply_adds():
     cells = []
     for mult_adds, values in ((1000, [0.5, 0.52]), (10_000, [0.6, 0.62]), (100_000, [0.7, 0.72])):
@@ -106,7 +127,8 @@ def test_a_slope_is_over_the_logarithm_of_the_multiply_adds():
 
 
 CONTENT = {
-    "title": "A study", "claim": "b is better.", "source": "nobody 2000", "arms": {"a": [], "b": []},
+    "title": "A study", "claim": "b is better.", "source": "nobody 2000",
+    "arms": {"a": {"like": None}, "b": {"like": None}},
     "axis": {"label": "rate", "overrides": ["optimizer.lr={x}"], "log": True},
     "figures": ["test_accuracy", "train_error"],
     "comparisons": {"better": {"says": "b beats a.", "figure": "test_accuracy", "of": {"arm": "b", "x": "most"},

@@ -15,6 +15,7 @@ from striate.evaluation.study_statistics import Row, mean_interval, resolved_x
 NAMES = {
     "test_accuracy": "test accuracy",
     "val_accuracy": "validation accuracy",
+    "gain": "test accuracy above the base's",
     "train_error": "training error, last epoch",
     "train_loss": "training loss, last epoch",
     "epochs_to_25": "epochs to 25 % training error",
@@ -26,7 +27,7 @@ NAMES = {
     "train/loss": "training loss",
     "val/loss": "validation loss",
 }
-_SHARES = ("accuracy", "error", "top1")
+_SHARES = ("accuracy", "error", "top1", "gain")
 _COLOURS, _MARKERS = (BLUE, RED, GREEN, ORANGE, "#CC79A7", "#56B4E9", "black"), "osD^vP*"
 Histories = Mapping[str, Sequence[Mapping[str, float]]]
 
@@ -41,6 +42,7 @@ def study_figure(content: Mapping[str, Any], rows: Sequence[Row], histories: His
         path: of the PNG file.
     """
     panels = list(content["panels"].values())
+    rows = [row for row in rows if row["arm"] in content["arms"]]  # a base is no answer
     seeds = len({row["seed"] for row in rows})
     with _drawing(path, ({1: 6.0, 2: 8.9}.get(len(panels), 3.7 * len(panels)), 3.9)) as figure:
         kind = "mean and 95 % interval" if seeds > 1 else "values"
@@ -57,8 +59,11 @@ def study_figure(content: Mapping[str, Any], rows: Sequence[Row], histories: His
             axes.set_ylabel(NAMES.get(panel["y"], panel["y"]))
             if panel.get("log_y"):
                 axes.set_yscale("log")
+            if panel["y"] == "gain":
+                axes.axhline(0, color=GREY, linewidth=0.9, zorder=1)
             if any(word in panel["y"] for word in _SHARES):
-                axes.set_ylim(max(axes.get_ylim()[0], 0 if not panel.get("log_y") else 1e-9), None)
+                if panel["y"] != "gain":
+                    axes.set_ylim(max(axes.get_ylim()[0], 0 if not panel.get("log_y") else 1e-9), None)
                 axes.yaxis.set_major_formatter(FuncFormatter(_percent))
                 axes.yaxis.set_minor_formatter(NullFormatter() if not panel.get("log_y") else FuncFormatter(_percent))
 
@@ -93,15 +98,17 @@ def draw_curves(
 
 def draw_axis(axes: Axes, content: Mapping[str, Any], panel: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """A figure over the axis of the study, a line an arm."""
-    logarithmic, xs = content["axis"].get("log", False), sorted({row["x"] for row in rows})
-    arms = styled(content)
+    arms = [style for style in styled(content) if panel.get("arms") is None or style[0] in panel["arms"]]
+    xs = sorted({row["x"] for row in rows if any(row["arm"] == arm for arm, *_ in arms)})
+    logarithmic = content["axis"].get("log", False)
     for number, (arm, colour, marker) in enumerate(arms):
         points = {x: cells for x in xs if (cells := values(rows, panel["y"], arm, x))}
         # Side by side, so that intervals of different arms can be told apart.
         shift = 0.012 * (number - (len(arms) - 1) / 2)
         span = math.log10(xs[-1] / xs[0]) if logarithmic else xs[-1] - xs[0]
         places = [x * 10 ** (shift * span) if logarithmic else x + shift * span for x in points]
-        draw_points(axes, places, list(points.values()), colour, marker, arm)
+        pale = content["arms"][arm]["like"] is not None
+        draw_points(axes, places, list(points.values()), colour, marker, arm, pale=pale)
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -158,14 +165,18 @@ def draw_points(
     marker: str,
     name: str | None,
     shift: float = 0.0,
+    pale: bool = False,
 ) -> None:
-    """Seeds as pale points, mean and interval beside or above them."""
+    """Seeds as pale points, mean and interval beside or above them; hollow and dashed for a variant."""
     for place, found in zip(places, cells, strict=True):
         axes.scatter([place] * len(found), found, s=12, color=colour, alpha=0.35, linewidth=0, zorder=2)
     estimates = [mean_interval(found) for found in cells]
     means = np.array([estimate.mean for estimate in estimates])
     reach = np.nan_to_num(np.array([estimate.high - estimate.mean for estimate in estimates]))
-    style: dict[str, Any] = {"linestyle": "-" if len(places) > 1 else "none", "markersize": 5, "capsize": 3}
+    line = "none" if len(places) < 2 else "--" if pale else "-"
+    style: dict[str, Any] = {"linestyle": line, "markersize": 5, "capsize": 3}
+    if pale:
+        style |= {"markerfacecolor": "white", "linewidth": 1.2}
     axes.errorbar(
         np.asarray(places) + shift, means, reach, color=colour, marker=marker, elinewidth=1.2, zorder=3,
         label=name and label(name, 40), **style,
@@ -179,8 +190,12 @@ def values(rows: Sequence[Row], figure: str, arm: str, x: Any) -> list[float]:
 
 
 def styled(content: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Each arm with its colour and its marker."""
-    return [
-        (arm, _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)])
-        for place, arm in enumerate(content["arms"])
-    ]
+    """Each arm with its colour and its marker; a variant has those of the arm that it is like."""
+    own = [arm for arm, fields in content["arms"].items() if variant_of(fields, content) is None]
+    styles = {arm: (_COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]) for place, arm in enumerate(own)}
+    return [(arm, *styles[variant_of(fields, content) or arm]) for arm, fields in content["arms"].items()]
+
+
+def variant_of(fields: Mapping[str, Any], content: Mapping[str, Any]) -> str | None:
+    """The arm that an arm is drawn like, where that one is drawn too."""
+    return like if (like := fields["like"]) in content["arms"] else None

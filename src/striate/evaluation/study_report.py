@@ -7,13 +7,13 @@ from typing import Any
 from striate.evaluation.study_figures import NAMES
 from striate.evaluation.study_statistics import Estimate, Row, Verdict, judge, mean_interval, resolved_x
 
-_SHARES = ("test_accuracy", "val_accuracy", "train_error")
+_SHARES = ("test_accuracy", "val_accuracy", "gain", "train_error")
 
 
 def summary(content: Mapping[str, Any], rows: Sequence[Row]) -> list[dict[str, str]]:
     """One line an arm and x: how many seeds, how many diverged or failed, mean and interval of each figure."""
     lines = []
-    for x in sorted({row["x"] for row in rows}, key=lambda x: (x is not None, x)):
+    for x in sorted({row["x"] for row in rows if row["arm"] in content["arms"]}, key=lambda x: (x is not None, x)):
         for arm in content["arms"]:
             cells = [row for row in rows if row["arm"] == arm and row["x"] == x]
             if not cells:
@@ -37,7 +37,7 @@ def shown(estimate: Estimate, figure: str, *, kind: str = "difference", signed: 
         return "–"
     if figure == "mult_adds":
         return f"{estimate.mean / 1e6:,.3g} M"
-    share = figure in _SHARES and kind != "ratio"
+    share, signed = figure in _SHARES and kind != "ratio", signed or figure == "gain"
     form = "{:+.1f}" if signed and share else "{:.1f}" if share else "{:+.3g}" if signed else "{:.3g}"
     mean, low, high = (
         form.format(100 * value if share else value) for value in (estimate.mean, estimate.low, estimate.high)
@@ -54,6 +54,7 @@ def judged(content: Mapping[str, Any], rows: Sequence[Row]) -> list[tuple[Mappin
         figure, kind = comparison["figure"], comparison.get("kind", "difference")
         seen = shown(verdict.estimate, figure, kind=kind, signed=kind != "ratio")
         what = {"ratio": "ratio", "slope": "for ten times the multiply-adds"}.get(kind, "difference")
+        what = "mean" if kind == "difference" and not comparison.get("against") else what
         sides = [side for side in (comparison["of"], comparison.get("against")) if side]
         between = " against ".join(described(content, rows, figure, side) for side in sides)
         text = f"{NAMES[figure]}, {between}: {what} {verdict.bound}{' ' if verdict.bound else ''}{seen}"
@@ -65,7 +66,9 @@ def described(content: Mapping[str, Any], rows: Sequence[Row], figure: str, side
     """One side of a comparison in words."""
     x = resolved_x(rows, figure, side)
     name = "all arms" if side["arm"] == "*" else side["arm"]
-    return name if x is None else f"{name} ({content['axis']['label']} {x:g})"
+    if x in (None, "mean"):
+        return name if x is None else f"{name} (mean over {content['axis']['label']})"
+    return f"{name} ({content['axis']['label']} {x:g})"
 
 
 def report(content: Mapping[str, Any], rows: Sequence[Row], facts: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ _T_95 = (
     *(2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423),
 )
 _Z_95 = 1.959963984540054
-HIGHER_IS_BETTER = {"test_accuracy", "val_accuracy"}
+HIGHER_IS_BETTER = {"test_accuracy", "val_accuracy", "gain"}
 AGREES, DISAGREES, UNDECIDED = "agrees", "does not agree", "not decided"
 
 Row = Mapping[str, Any]
@@ -70,7 +70,15 @@ def mean_interval(values: Sequence[float]) -> Estimate:
 
 
 def values_by_seed(rows: Sequence[Row], figure: str, arm: str, x: Any = None) -> dict[int, float]:
-    """A figure of the cells of one arm (at one x, if given), by seed; cells without it are left out."""
+    """A figure of the cells of one arm (at one x, if given), by seed; cells without it are left out.
+
+    With "mean" for x it is the mean over all x, of the seeds that have it at each.
+    """
+    if x == "mean":
+        xs = sorted({row["x"] for row in rows if row["arm"] == arm})
+        found = [values_by_seed(rows, figure, arm, place) for place in xs]
+        seeds = set.intersection(*(set(values) for values in found)) if found else set()
+        return {seed: float(np.mean([values[seed] for values in found])) for seed in sorted(seeds)}
     chosen = [row for row in rows if row["arm"] == arm and (x is None or row["x"] == x)]
     return {row["seed"]: float(row[figure]) for row in chosen if row.get(figure) is not None}
 
@@ -93,7 +101,7 @@ def best_x(rows: Sequence[Row], figure: str, arm: str) -> Any:
 
 def resolved_x(rows: Sequence[Row], figure: str, side: Mapping[str, Any]) -> Any:
     """The x that a side of a comparison means."""
-    x, known = side.get("x"), [row["x"] for row in rows if row["x"] is not None]
+    x, known = side.get("x"), [row["x"] for row in rows if row["x"] is not None and side["arm"] in ("*", row["arm"])]
     if x in ("least", "most"):
         return min(known) if x == "least" else max(known)
     return best_x(rows, figure, side["arm"]) if x == "best" else x
@@ -110,7 +118,9 @@ def judge(rows: Sequence[Row], comparison: Mapping[str, Any]) -> Verdict:
     )
     if kind == "slope":
         return Verdict(estimate := mean_interval(slopes(rows, figure, of["arm"])), outcome_of(estimate, low, high))
-    assert against is not None
+    if against is None:  # a gain is a difference already
+        values = values_by_seed(rows, figure, of["arm"], resolved_x(rows, figure, of))
+        return Verdict(estimate := mean_interval(list(values.values())), outcome_of(estimate, low, high))
     xs = resolved_x(rows, figure, of), resolved_x(rows, figure, against)
     first, second = values_by_seed(rows, figure, of["arm"], xs[0]), values_by_seed(rows, figure, against["arm"], xs[1])
     seeds = sorted(first.keys() & second.keys())

@@ -17,9 +17,11 @@ from striate.evaluation.study_figures import study_figure
 from striate.evaluation.study_report import judged, report, summary, table
 from striate.evaluation.tables import write_csv
 from striate.messages import calm_libraries, say, shown
+from striate.pipelines.study_bases import outstanding
 from striate.pipelines.study_cells import Cell, cells_of, prepared
 from striate.pipelines.study_file import load
-from striate.pipelines.study_ledger import COLUMNS, SETTLED, history_of, row_of, status
+from striate.pipelines.study_ledger import COLUMNS, SETTLED, history_of, rows_of, status
+from striate.pipelines.study_sizes import at_size
 from striate.pipelines.study_words import quoted
 from striate.pipelines.study_workers import Workers, worker_count
 from striate.storage import write_text
@@ -74,7 +76,7 @@ def hold(folder: Path) -> runs.Run:
 
 def compute(cells: Sequence[Cell], folder: Path, count: int, title: str) -> None:
     """Runs the cells that are not settled, and shows how far they are."""
-    todo = [cell for cell in cells if status(folder / "cells" / cell.name) not in SETTLED]
+    todo = outstanding(cells, folder / "cells")
     done, total = len(cells) - len(todo), sum(cell.epochs for cell in todo)
     say(f"Study {title}: {len(cells)} cells, {done} of them computed before; {count} at a time; {shown(folder)}")
     known = {cell.name: 0 for cell in todo}
@@ -105,7 +107,8 @@ def conclude(
     content: Mapping[str, Any], cells: Sequence[Cell], folder: Path, config: Mapping[str, Any]
 ) -> dict[str, float]:
     """Writes the results and says them."""
-    rows = [row_of(cell, folder, content.get("diverged_accuracy")) for cell in cells]
+    content = at_size(content, config["size"])
+    rows = rows_of(content, cells, folder)
     histories = {cell.name: history_of(folder / "cells" / cell.name) for cell in cells}
     write_csv(folder / "results.csv", COLUMNS, rows)
     study_figure(content, rows, histories, folder / "figure.png")

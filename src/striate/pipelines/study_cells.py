@@ -12,25 +12,24 @@ import torch
 
 from striate import runs
 from striate.data.module import ImageDataModule
-from striate.errors import ConfigurationError, nearest
 from striate.models.arithmetic import Counts, count
-from striate.pipelines.study_words import composed, filled, merged
+from striate.pipelines.study_sizes import Point, at_size, places, words_of
+from striate.pipelines.study_words import composed, filled
 from striate.pipelines.train import build_datamodule
 from striate.tasks.building import construct_network, require_picture_size
-
-Point = dict[str, Any]  # x, and whatever else the words of a point need
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: an arm at a point with a seed.
+    """One training: an arm, or a base, at a point with a seed.
 
     Attributes:
         words: of `train.py`.
+        base: the cell from whose weights it starts, if any.
         data: hash of the prepared set, once it is known.
         parameters, mult_adds: of the network on these data, likewise.
-        name: of its run directory. It ends with the digest of what the cell computes, so that a changed study or
-            other data have other cells.
+        name: of its run directory. It ends with the digest of what the cell and its base compute, so that a changed
+            study, a changed base or other data have other cells.
     """
 
     arm: str
@@ -38,16 +37,17 @@ class Cell:
     seed: int
     words: tuple[str, ...]
     config: Mapping[str, Any]
+    base: "Cell | None" = None
     data: str = ""
     parameters: int = 0
     mult_adds: int = 0
 
     @cached_property
     def name(self) -> str:
-        content = json.dumps([runs.with_effect(self.config), self.data], sort_keys=True, default=str)
-        digest = hashlib.sha256(content.encode()).hexdigest()[:10]
+        computes = [runs.with_effect(self.config), self.data, *([self.base.name] if self.base else [])]
+        digest = hashlib.sha256(json.dumps(computes, sort_keys=True, default=str).encode()).hexdigest()[:10]
         label = f"{self.arm}_{self.point['x']}" if "x" in self.point else self.arm
-        return f"{re.sub(r'[^a-zA-Z0-9._-]+', '-', label)}_seed{self.seed}_{digest}"
+        return f"{re.sub(r'[^a-zA-Z0-9.+_-]+', '-', label)}_seed{self.seed}_{digest}"
 
     @property
     def epochs(self) -> int:
@@ -55,7 +55,8 @@ class Cell:
 
 
 def cells_of(content: Mapping[str, Any], size: str, seeds: int | None, more: Sequence[str]) -> list[Cell]:
-    """Every cell at a size, composed and checked, before anything runs: seeds outermost, so that each arm comes early.
+    """Every cell at a size, composed and checked, before anything runs: seeds outermost, so that each arm comes early,
+    and bases before what starts from them.
 
     Args:
         content: the study.
@@ -66,26 +67,20 @@ def cells_of(content: Mapping[str, Any], size: str, seeds: int | None, more: Seq
     Raises:
         ConfigurationError: no such size, or words that `train.py` does not take.
     """
-    if size not in content["sizes"]:
-        raise ConfigurationError(
-            f"the study has no size {size}",
-            nearest=f"size={found}" if (found := nearest(size, content["sizes"])) else None,
-            do=f"choose among {', '.join(content['sizes'])}",
-        )
-    chosen, axis = content["sizes"][size], content.get("axis")
-    points = [point if isinstance(point, dict) else {"x": point} for point in chosen.get("points") or []] or [{}]
-    kinds = []
-    for point in points:
-        for arm, words in content["arms"].items():
-            varying = [*(chosen.get("axis") or (axis or {}).get("overrides", [])), *words]
-            own = [filled(word, {**point, "size": size}) for word in varying]
-            together = merged([*content["overrides"], *chosen.get("overrides", []), *own, *more])
-            kinds.append((arm, point, together, composed(together)))
-    return [
-        Cell(arm, point, seed, (*words, f"seed={seed}"), {**config, "seed": seed})
-        for seed in range(seeds or chosen["seeds"])
-        for arm, point, words, config in kinds
-    ]
+    content = at_size(content, size)
+    kinds = [(arm, point, words_of(content, size, arm, point, more)) for arm, point in places(content, size)]
+    fields, configs = {**content["bases"], **content["arms"]}, dict[tuple[str, ...], dict[str, Any]]()
+    cells: list[Cell] = []
+    for seed in range(seeds or content["sizes"][size]["seeds"]):
+        latest: dict[str | None, Cell] = {}  # of this seed; what is a base has one only
+        for arm, point, template in kinds:
+            words = tuple(filled(word, {"seed": seed}) for word in template)
+            if words not in configs:
+                configs[words] = composed(words)
+            config = {**configs[words], "seed": seed}
+            latest[arm] = Cell(arm, point, seed, (*words, f"seed={seed}"), config, latest.get(fields[arm]["base"]))
+            cells.append(latest[arm])
+    return cells
 
 
 def prepared(cells: Sequence[Cell]) -> list[Cell]:
@@ -96,7 +91,7 @@ def prepared(cells: Sequence[Cell]) -> list[Cell]:
     """
     sets: dict[str, ImageDataModule] = {}
     counted: dict[str, Counts] = {}
-    known = []
+    known: dict[str, Cell] = {}  # by the name before
     for cell in cells:
         data = json.dumps(cell.config["data"], sort_keys=True, default=str)
         if data not in sets:
@@ -110,7 +105,11 @@ def prepared(cells: Sequence[Cell]) -> list[Cell]:
                 built = construct_network(cell.config["model"], datamodule.meta, datamodule.input_shape[1:])
             counted[network] = count(built, datamodule.input_shape)
         counts = counted[network]
-        known.append(
-            replace(cell, data=datamodule.whole.hash, parameters=counts.parameters, mult_adds=counts.mult_adds)
+        known[cell.name] = replace(
+            cell,
+            base=None if cell.base is None else known[cell.base.name],
+            data=datamodule.whole.hash,
+            parameters=counts.parameters,
+            mult_adds=counts.mult_adds,
         )
-    return known
+    return list(known.values())

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from striate.pipelines.study_cells import Cell
 
 SETTLED = ("finished", "diverged")  # a cell that diverged would diverge again
 COLUMNS = (
-    *("arm", "x", "seed", "status", "test_accuracy", "val_accuracy", "train_error", "train_loss", "epochs_to_25"),
-    *("reached", "epochs", "parameters", "mult_adds", "seconds", "cell", "reason"),
+    *("arm", "x", "seed", "status", "test_accuracy", "val_accuracy", "gain", "train_error", "train_loss"),
+    *("epochs_to_25", "reached", "epochs", "parameters", "mult_adds", "seconds", "cell", "reason"),
 )
 _TARGET = 0.25  # training error of AlexNet's Fig. 1
 
@@ -41,6 +42,24 @@ def discard_outdated(folder: Path) -> None:
         and facts.get("hashes", {}).get("code") != runs.code_version()["hash"]
     ):
         shutil.rmtree(folder)
+
+
+def rows_of(content: Mapping[str, Any], cells: Sequence[Cell], folder: Path) -> list[dict[str, Any]]:
+    """The rows of results.csv, one a cell, with the gain over the arm that each is counted against.
+
+    Args:
+        content: the study.
+        cells: of it.
+        folder: of it.
+    """
+    rows = [row_of(cell, folder, content.get("diverged_accuracy")) for cell in cells]
+    reached = {(row["arm"], row["seed"]): row.get("test_accuracy") for row in rows}  # those counted from have one x
+    for row in rows:
+        against = content["arms"].get(row["arm"], {}).get("against")
+        own, other = row.get("test_accuracy"), reached.get((against, row["seed"]))
+        if own is not None and other is not None:
+            row["gain"] = own - other
+    return rows
 
 
 def row_of(cell: Cell, folder: Path, diverged_accuracy: float | None) -> dict[str, Any]:

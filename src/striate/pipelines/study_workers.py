@@ -1,25 +1,23 @@
 """The cells of a study as processes of `train.py`, several at a time, each in a run directory of its own."""
 
-import ctypes
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from striate import runs
-from striate.configuration import REPOSITORY
 from striate.pipelines.devices import gpu_count
+from striate.pipelines.study_bases import settle_with_base, words_in
 from striate.pipelines.study_cells import Cell
-from striate.pipelines.study_ledger import discard_outdated, is_free, status
+from striate.pipelines.study_ledger import SETTLED, discard_outdated, is_free, status
+from striate.pipelines.study_nursery import Nursery, Training
 from striate.pipelines.study_words import quoted
 
 _PATIENCE = 60.0  # seconds that stopped cells have for their last checkpoint
-_PR_SET_PDEATHSIG = 1
+_INTERVAL = 0.25  # seconds between two looks at the cells
 _ADVICE = ("nearest valid choice:", "what to do:")  # lines of a message after the one that says what is wrong
 
 
@@ -39,16 +37,18 @@ class Workers:
     Args:
         folder: of the study; run directories are in `cells`, what cells print in `logs`.
         count: processes at a time.
-        on_change: called about once a second with the cells at work, and with the cell that has just ended.
+        on_change: called a few times a second with the cells at work, and with the cell that has just ended.
     """
 
     folder: Path
     count: int
     on_change: Callable[[Sequence[Cell], Cell | None], None]
-    _running: dict[int, tuple[Cell, subprocess.Popen]] = field(default_factory=dict)
+    _running: dict[int, tuple[Cell, Training]] = field(default_factory=dict)
+    _nursery: Nursery = field(default_factory=Nursery)
 
     def run(self, cells: Sequence[Cell]) -> None:
-        """Computes these cells. Ctrl-C lets those at work save themselves, so that the same command goes on with them.
+        """Computes these cells, each after its base. Ctrl-C lets those at work save themselves, so that the same
+        command goes on with them.
 
         Raises:
             KeyboardInterrupt: Ctrl-C, once they have.
@@ -57,15 +57,13 @@ class Workers:
         try:
             while waiting or self._running:
                 for slot in set(range(self.count)) - self._running.keys():
-                    ready = next((cell for cell in waiting if is_free(self.folder / "cells" / cell.name)), None)
-                    if ready is not None:
-                        waiting.remove(ready)
+                    if (ready := self._next(waiting)) is not None:
                         self._running[slot] = ready, self._start(ready, slot)
-                time.sleep(1.0)
+                time.sleep(_INTERVAL)
                 ended = [slot for slot, (_, process) in self._running.items() if process.poll() is not None]
                 for slot in ended:
                     cell, process = self._running.pop(slot)
-                    self._conclude(cell, process.returncode)
+                    self._conclude(cell, process.returncode or 0)
                     self.on_change(self.at_work, cell)
                 self.on_change(self.at_work, None)
         finally:
@@ -75,36 +73,45 @@ class Workers:
     def at_work(self) -> list[Cell]:
         return [cell for cell, _ in self._running.values()]
 
-    def _start(self, cell: Cell, slot: int) -> subprocess.Popen:
-        run_dir, log = self.folder / "cells" / cell.name, self.folder / "logs" / f"{cell.name}.txt"
+    def _next(self, waiting: list[Cell]) -> Cell | None:
+        """Takes the next cell that can start out of those that wait, and those that need not start any more."""
+        for cell in list(waiting):
+            if cell.base is not None and cell.base.name in {other.name for other in (*waiting, *self.at_work)}:
+                continue
+            if not is_free(self._place(cell)):
+                continue
+            waiting.remove(cell)
+            if cell.base is None or not settle_with_base(cell, self.folder / "cells"):
+                return cell
+            self.on_change(self.at_work, cell)
+        return None
+
+    def _place(self, cell: Cell) -> Path:
+        return self.folder / "cells" / cell.name
+
+    def _start(self, cell: Cell, slot: int) -> Training:
+        run_dir, log = self._place(cell), self.folder / "logs" / f"{cell.name}.txt"
         discard_outdated(run_dir)
+        if status(run_dir) in SETTLED:  # with other weights than its base has now, or without the weights for others
+            shutil.rmtree(run_dir)
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         log.parent.mkdir(parents=True, exist_ok=True)
-        script = [sys.executable, str(REPOSITORY / "src" / "train.py")]
-        words = [*cell.words, f"run_dir={quoted(run_dir)}", "trainer.enable_progress_bar=false"]
+        words = [*words_in(cell, run_dir.parent), f"run_dir={quoted(run_dir)}", "trainer.enable_progress_bar=false"]
         environment = {key: value for key, value in os.environ.items() if key != "STRIATE_RUN"}
         environment.setdefault("OMP_NUM_THREADS", "1")  # whatever the number of workers: the same bits
         gpus, devices = gpu_count(), cell.config["trainer"]["devices"]
         if gpus > 1 and isinstance(devices, int) and "CUDA_VISIBLE_DEVICES" not in environment:
             own = [(slot * devices + number) % gpus for number in range(devices)]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, own))
-        with open(log, "w", encoding="utf-8") as stream:
-            return subprocess.Popen(
-                [*script, *words],
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
-                preexec_fn=_die_with_parent,
-            )
+        return self._nursery.start(words, log, environment)
 
     def _conclude(self, cell: Cell, code: int) -> None:
         """A process that was killed, or refused before it had a run directory, has not noted why."""
-        folder = self.folder / "cells" / cell.name
+        folder = self._place(cell)
         if code and status(folder) in ("new", "running"):
-            log = (self.folder / "logs" / f"{cell.name}.txt").read_text(encoding="utf-8", errors="replace")
-            said = [line for line in log.splitlines() if line.strip() and not line.startswith(_ADVICE)]
+            log = self.folder / "logs" / f"{cell.name}.txt"
+            text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+            said = [line for line in text.splitlines() if line.strip() and not line.startswith(_ADVICE)]
             reason = (
                 f"killed by signal {-code}"
                 if code < 0
@@ -118,14 +125,6 @@ class Workers:
             process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE
         for _, process in self._running.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.wait(max(0.1, deadline - time.monotonic()))
         self._running.clear()
-
-
-def _die_with_parent() -> None:
-    """A study that is killed takes its cells along, which save themselves first (Linux; elsewhere they finish)."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        self._nursery.close()
