@@ -30,9 +30,15 @@ def compose(name: str, overrides: Sequence[str] = (), *, folder: Path = FOLDER, 
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
-    with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
-        config = hydra_compose(name, overrides=list(overrides))
+    state = GlobalHydra.instance()
+    outer, state.hydra = state.hydra, None  # of the command that this is called from
+    try:
+        with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+            config = hydra_compose(name, overrides=list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = outer
     return settled(config, SCHEMAS[name]) if strict else config
 
 
@@ -69,19 +75,25 @@ def keep_hydra_from_writing() -> None:
     """Makes Hydra run in the current directory without making or writing anything in it, whatever is composed.
 
     Run directories are made by the run itself, atomically, and only once its configuration was found to be valid.
-    A sweep (`-m`) gets a directory for its multirun.yaml; each trial makes a run directory like any other run.
+    A sweep (`-m`) gets a directory for its ledger (`striate.sweeping`); each trial makes a run directory like any run.
     """
     from hydra.conf import HydraConf, JobConf, RunDir, SweepDir
     from hydra.core.config_store import ConfigStore
 
+    own = {"job_logging": "stdout", "sweeper": "grid"}
     defaults: list[Any] = [
-        {"job_logging": "stdout"} if "job_logging" in entry else entry for entry in HydraConf().defaults
+        {key: own.get(key, option) for key, option in entry.items()} if isinstance(entry, dict) else entry
+        for entry in HydraConf().defaults
     ]
     node = HydraConf(
         defaults=defaults,
         run=RunDir("."),
-        sweep=SweepDir("${paths.runs_dir}/multirun/${now:%Y-%m-%d_%H-%M-%S}", "."),
+        sweep=SweepDir("${paths.runs_dir}/sweeps", "."),
         output_subdir=None,
         job=JobConf(chdir=False),
     )
-    ConfigStore.instance().store(group="hydra", name="config", node=node, provider="striate")
+    store = ConfigStore.instance()
+    store.store(group="hydra", name="config", node=node, provider="striate")
+    # For folders that have no group `hydra` of their own, such as that of a run.
+    grid = OmegaConf.load(FOLDER / "hydra" / "sweeper" / "grid.yaml")
+    store.store(group="hydra/sweeper", name="grid", node=grid, provider="striate")
