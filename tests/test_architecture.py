@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src" / "striate"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # Who may import whom inside striate. What is not listed stands at the bottom.
-FOUNDATION = {"allocation", "errors", "storage", "messages"}
+FOUNDATION = {"allocation", "errors", "storage", "messages", "processes"}
 ALLOWED = {
     "models": set(),
     "optim": set(),
@@ -22,7 +22,8 @@ ALLOWED = {
     "evaluation": FOUNDATION | {"runs", "data", "models"},  # tables of what networks cost
     "tasks": FOUNDATION | {"configuration", "data", "evaluation", "models", "optim"},
     "transfer": FOUNDATION | {"configuration", "tasks", "models"},
-    "callbacks": FOUNDATION,
+    "callbacks": FOUNDATION | {"sweeping"},  # a trial reports to its study
+    "sweeping": FOUNDATION | {"configuration", "resumption", "runs"},
     "pipelines": None,  # everything
 }
 LIMITS = {"models": 250, "pipelines": 150}

@@ -8,6 +8,7 @@ import torch
 
 from processes import train
 from striate import runs
+from striate.callbacks.history import TIMED
 from striate.storage import load_checkpoint
 
 SMALL = [
@@ -79,7 +80,7 @@ def weights(run_dir):
 def history(run_dir):
     with open(run_dir / "history.csv", newline="") as stream:
         return [
-            {key: value for key, value in row.items() if key not in ("seconds", "samples_per_second")}
+            {key: value for key, value in row.items() if key not in TIMED}
             for row in csv.DictReader(stream)
         ]
 

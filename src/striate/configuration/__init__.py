@@ -12,7 +12,7 @@ from striate.configuration.checking import check, plain
 from striate.configuration.command import command
 from striate.configuration.composition import FOLDER, REPOSITORY, compose
 from striate.configuration.keys import InvalidEntry
-from striate.configuration.masking import masked
+from striate.configuration.masking import masked, masked_command
 
 __all__ = [
     "FOLDER",
@@ -24,6 +24,7 @@ __all__ = [
     "command",
     "compose",
     "masked",
+    "masked_command",
     "plain",
     "resolved",
 ]

@@ -1,6 +1,7 @@
 """What must not leave the machine with a configuration: keys of services, passwords in addresses."""
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,3 +19,9 @@ def masked(value: Any, key: str = "") -> Any:
     if value is not None and SECRET.search(key):
         return MASK
     return PASSWORD.sub(rf"\1:{MASK}@", value) if isinstance(value, str) else value
+
+
+def masked_command(line: str) -> str:
+    """A command line of words KEY=VALUE without its secrets."""
+    words = [word.partition("=") for word in shlex.split(line)]
+    return shlex.join(f"{key}{equals}{masked(value, key.rpartition('.')[2])}" for key, equals, value in words)

@@ -1,7 +1,10 @@
 """From a pack to batches: one read a batch, chance from keys, and a loader that goes on in the middle of an epoch."""
 
+import atexit
 import copy
 import signal
+import time
+import weakref
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -149,20 +152,32 @@ class ResumableLoader(DataLoader[Batch]):
 
     The data module saves and restores the position: Lightning's own way restores it only if nobody has asked for the
     number of steps before, and schedules ask. It still speaks Lightning's protocol of a loader that can be resumed.
+
+    Attributes:
+        waited: seconds of the running epoch in which the batch that was asked for was not there yet.
     """
 
     def __init__(self, dataset: BatchDataset, sampler: BatchSampler, **options: Any):
-        self._handed_out = 0
+        self._handed_out, self.waited = 0, 0.0
         initialise = _begin_work if options.get("num_workers") else None
         super().__init__(dataset, batch_size=None, sampler=sampler, worker_init_fn=initialise, **options)
+
+    def _get_iterator(self) -> Any:
+        iterator = super()._get_iterator()
+        if self.num_workers:
+            _AT_WORK.add(iterator)
+        return iterator
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self._handed_out = self.sampler.start_batch  # type: ignore[attr-defined]
         dataset: BatchDataset = self.dataset  # type: ignore[assignment]
         direct = self.num_workers == 0 and not self.pin_memory and dataset.views is None and dataset.is_even
+        self.waited, asked = 0.0, time.perf_counter()
         for batch in self._in_bulk() if direct else super().__iter__():
             self._handed_out += 1
+            self.waited += time.perf_counter() - asked
             yield batch
+            asked = time.perf_counter()
 
     def _in_bulk(self) -> Iterator[Batch]:
         """Several batches at a time, where they are so small that the calls cost more than the work."""
@@ -188,6 +203,16 @@ class ResumableLoader(DataLoader[Batch]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Lets the next epoch begin where the saved one stood; used up once."""
         self.sampler.start_batch = state["batches"]  # type: ignore[attr-defined]
+
+
+_AT_WORK: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_workers() -> None:
+    # By SIGTERM, as multiprocessing ends what is left when the interpreter leaves, they would not go.
+    for iterator in list(_AT_WORK):
+        iterator._shutdown_workers()
 
 
 def _begin_work(worker: int) -> None:

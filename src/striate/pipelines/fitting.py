@@ -13,18 +13,20 @@ from striate.allocation import keep_freed_memory
 from striate.callbacks.checkpointing import Checkpointing
 from striate.callbacks.drawing import DrawnClasses
 from striate.callbacks.history import History
-from striate.callbacks.tracking import close
-from striate.configuration import build, masked
+from striate.callbacks.pruning import of_this_trial
+from striate.configuration import build
 from striate.data.module import ImageDataModule
 from striate.evaluation.conclusion import conclude
 from striate.messages import is_main_process, say
 from striate.pipelines.keeping import collector_for, keep_answers
-from striate.pipelines.showing import Overlays, show_masks
+from striate.pipelines.mirrors import mirroring, tracked, training_session
+from striate.pipelines.showing import show_masks
+from striate.pipelines.telling import tell_end, tell_start
+from striate.pipelines.unfreezing import strategy, unfreezing
 from striate.resumption import Start
 from striate.storage import load_checkpoint
 from striate.tasks.base import SupervisedTask
 from striate.tasks.classification import ClassificationTask
-from striate.tasks.segmentation import SegmentationTask
 
 
 class Unprofiled(PassThroughProfiler):
@@ -43,10 +45,9 @@ def carry_out(
     """Fits, takes the best weights, tests once."""
     quiet = {} if config["trainer"]["enable_progress_bar"] else {"progress": None}
     callbacks = [build(node, f"callbacks.{name}") for name, node in {**config["callbacks"], **quiet}.items() if node]
-    callbacks.append(collector_for(task))
+    callbacks += [collector_for(task), *unfreezing(config, task.network)]
+    callbacks += of_this_trial(config["monitor"]["metric"], is_main_process())
     checkpointing = next(callback for callback in callbacks if isinstance(callback, Checkpointing))
-    if isinstance(task, SegmentationTask):
-        callbacks.append(Overlays())
     if datamodule.sampling == "balanced":
         callbacks.append(DrawnClasses(start.run.folder / "drawn.csv", datamodule.meta.classes))
     history = next(callback for callback in callbacks if isinstance(callback, History))
@@ -55,26 +56,22 @@ def carry_out(
     # PyTorch would write NaN into each new tensor before its contents, lest somebody reads what nobody wrote.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     profiler: dict[str, Any] = {} if config["trainer"]["profiler"] else {"profiler": Unprofiled()}
-    trainer: pl.Trainer = build(
-        {**config["trainer"], "sync_batchnorm": synchronised(config)},
-        "trainer",
-        callbacks=callbacks,
-        **profiler,
-        logger=build_loggers(config, start.run) or False,
-        plugins=[checkpointing.io],
-        deterministic=config["deterministic"],
-        default_root_dir=str(start.run.folder),
-    )
-    for logger in trainer.loggers:
-        logger.log_hyperparams(dict(runs.flatten(masked(config))))
-    succeeded = False
-    try:
+    with tracked(config["logger"], training_session(start.run), config) as loggers:
+        at = callbacks.index(checkpointing)  # what a checkpoint knows has been sent before
+        callbacks[at:at] = mirroring(loggers, history, config["monitor"])
+        tell_start(loggers, config, datamodule, start)
+        trainer: pl.Trainer = build(
+            {**config["trainer"], "sync_batchnorm": synchronised(config), "strategy": strategy(config)},
+            "trainer",
+            callbacks=callbacks,
+            **profiler,
+            logger=loggers or False,
+            plugins=[checkpointing.io],
+            deterministic=config["deterministic"],
+            default_root_dir=str(start.run.folder),
+        )
         trainer.fit(task, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
-        figures = select_and_test(config, datamodule, task, trainer, checkpointing, history, start.run)
-        succeeded = True
-    finally:
-        close(trainer.loggers, succeeded)
-    return figures
+        return select_and_test(config, datamodule, task, trainer, checkpointing, history, start.run)
 
 
 def synchronised(config: Mapping[str, Any]) -> bool:
@@ -116,15 +113,7 @@ def select_and_test(
         model = best or runs.newest_checkpoint(run.checkpoints)
         if config["test"] and model is not None:
             keep_answers(run.folder, task, trainer, datamodule, model)
-        show_masks(task, datamodule, trainer, run.folder)
+        rows_of_masks = show_masks(task, datamodule, trainer, run.folder)
+        tell_end(trainer, task, datamodule, metrics, model, rows_of_masks)
         conclude(run, rows, metrics, model, task.tally.samples if config["test"] else 0, config["output_dir"])
     return figures
-
-
-def build_loggers(config: Mapping[str, Any], run: runs.Run) -> list[Any]:
-    """The loggers beside `history.csv`; only the main process has any."""
-    nodes = {name: node for name, node in config["logger"].items() if node}
-    if not is_main_process():
-        return []
-    folder = run.folder
-    return [build(node, f"logger.{key}", run_dir=str(folder), name=folder.name) for key, node in nodes.items()]

@@ -32,18 +32,32 @@ def run(cfg: DictConfig) -> dict[str, float]:
     augmentation = build(config["augmentation"], "augmentation")
     datamodule: ImageDataModule = build(config["data"], "data", augmentation=augmentation, seed=config["seed"])
     datamodule.prepare_data()
-    dataset, classes = datamodule.dataset("train"), datamodule.meta.classes
-    indices = spread(dataset.targets, config["pictures"])
     epochs = range(config["first_epoch"], config["first_epoch"] + config["epochs"])
+    with storage_errors(output):
+        shown_rows = draw_samples(datamodule, config["seed"], epochs, config["pictures"], output)
+    say(f"Worth opening: {shown(output)}")
+    return {"pictures": shown_rows, "epochs": len(epochs)}
+
+
+def draw_samples(data: ImageDataModule, seed: int, epochs: range, pictures: int, output: Path) -> int:
+    """Draws so many training pictures as training sees them in these epochs; says how many there were.
+
+    Args:
+        data: with its augmentation.
+        seed: of the training.
+        epochs: columns, from 0.
+        pictures: rows, spread over the classes.
+        output: the PNG file.
+    """
+    dataset, classes = data.dataset("train"), data.meta.classes
+    indices = spread(dataset.targets, pictures)
     seen = [dataset[epoch, indices].images.numpy() for epoch in epochs]
     rows = [
         Row(classes[dataset.targets[index]], int(dataset.rows[index]), picture, [views[place] for views in seen])
         for place, (index, picture) in enumerate(zip(indices, dataset.pack.read(dataset.rows[indices]), strict=True))
     ]
-    with storage_errors(output):
-        draw_augmentation_sheet(output, datamodule.name, config["seed"], list(epochs), rows)
-    say(f"Worth opening: {shown(output)}")
-    return {"pictures": len(rows), "epochs": len(epochs)}
+    draw_augmentation_sheet(output, data.name, seed, list(epochs), rows)
+    return len(rows)
 
 
 def spread(targets: np.ndarray, count: int) -> np.ndarray:
