@@ -79,10 +79,7 @@ def weights(run_dir):
 
 def history(run_dir):
     with open(run_dir / "history.csv", newline="") as stream:
-        return [
-            {key: value for key, value in row.items() if key not in TIMED}
-            for row in csv.DictReader(stream)
-        ]
+        return [{key: value for key, value in row.items() if key not in TIMED} for row in csv.DictReader(stream)]
 
 
 SLOW = {"old rules"}
