@@ -59,7 +59,8 @@ class Init:
     mean: list[Annotated[float, Ge(0), Le(1)]] | None = None
     std: list[Annotated[float, Gt(0), Le(1)]] | None = None
     head: Literal["auto", "keep", "new"] = "auto"
-    grey: Literal["refuse", "sum"] = "refuse"
+    grey: Literal["refuse", "sum", "mean"] = "refuse"
+    resize: Literal["refuse", "bilinear"] = "refuse"
     exclude: list[str] = field(default_factory=list)
     freeze: list[str | int] = field(default_factory=list)
     train: Literal["all", "head"] | Annotated[int, Ge(0)] | list[str | int] = "all"
@@ -227,6 +228,21 @@ class Describe:
 
 
 @dataclass
+class Compare:
+    """`conf/compare.yaml`"""
+
+    runs: Annotated[list[str], MinLen(1)]
+    figure: Annotated[str, MinLen(1)]
+    split: Literal["test", "val"]
+    repeats: list[str]
+    against: Literal["first", "all"]
+    names: list[str]
+    again: bool
+    output_dir: str | None
+    paths: Paths
+
+
+@dataclass
 class CheckGradients:
     """`conf/check_gradients.yaml`"""
 
@@ -240,6 +256,15 @@ class CheckGradients:
     data: Component
     model: Component
     loss: Component
+
+
+@dataclass
+class SweepReport:
+    """`conf/sweep_report.yaml`"""
+
+    sweep: Annotated[str, MinLen(1)]
+    rows: Annotated[int, Ge(1)]
+    paths: Paths
 
 
 @dataclass
@@ -262,12 +287,14 @@ SCHEMAS: dict[str, type] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "check_gradients": CheckGradients,
+    "compare": Compare,
     "convert": Convert,
     "describe": Describe,
     "summarize": Summarize,
     "study": Study,
     "probe": Probe,
     "show_samples": ShowSamples,
+    "sweep_report": SweepReport,
 }
 
 

@@ -27,14 +27,33 @@ def open_data(config: Mapping[str, Any], record: Mapping[str, Any]) -> ImageData
         DataError: the data are missing, or no longer those of the training.
         StorageError: the checkpoint does not name its data.
     """
+    datamodule = data_of(config, record)
+    _require_fitting(Meta.from_dict(record["meta"]), record, datamodule, config["allow_other_data"])
+    return datamodule
+
+
+def data_of(config: Mapping[str, Any], record: Mapping[str, Any]) -> ImageDataModule:
+    """The same data, whatever their classes.
+
+    Args:
+        config: with data, paths, batch_size and num_workers as for `open_data`.
+        record: what the checkpoint says of itself.
+
+    Raises:
+        DataError: the data are missing.
+        StorageError: the checkpoint does not name its data.
+    """
     own = record["config"]
     node = config["data"] or _relocated(_own_node(own), own["paths"], config["paths"])
-    shared = {key: own["data"].get(key) for key in ("input_size", "crop_fraction") if own["data"].get(key) is not None}
+    known = own.get("data") or {}
+    kept = ["input_size", "crop_fraction"]
+    if node.get("name") == known.get("name") and node.get("folds") is None:
+        kept += ["folds", "fold"]  # or pictures that it was trained on would validate it
+    shared = {key: known[key] for key in kept if known.get(key) is not None}
     given = {key: config[key] for key in ("batch_size", "num_workers") if config[key] is not None}
     datamodule = build({**node, **shared, **given}, "data", augmentation=None, seed=own["seed"])
     if is_main_process():
         datamodule.prepare_data(only_missing=True)
-    _require_fitting(Meta.from_dict(record["meta"]), record, datamodule, config["allow_other_data"])
     return datamodule
 
 
