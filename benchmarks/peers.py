@@ -102,6 +102,7 @@ def bare_step(
     """One step of the plainest loop."""
     optimizer.zero_grad()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-        loss = functional.cross_entropy(network(images), targets)
+        # Of masks, 255 does not count; of pictures it may be a class.
+        loss = functional.cross_entropy(network(images), targets, ignore_index=255 if targets.ndim == 3 else -100)
     loss.backward()
     optimizer.step()

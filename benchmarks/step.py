@@ -57,6 +57,7 @@ class Network:
         least: the share of the bare loop's speed that is wanted.
         threads: of each process; a second one makes small networks no faster.
         lightning: whether Lightning as a template has it is measured too.
+        masks: every pixel has a label: JPEGs of 480×360 with masks, enlarged or shrunk, and windows of `size`.
     """
 
     overrides: tuple[str, ...]
@@ -66,6 +67,7 @@ class Network:
     least: float
     threads: int = 1
     lightning: bool = False
+    masks: bool = False
 
 
 SMALL = ("data.batch_size=128", "augmentation=crop_flip")
@@ -81,6 +83,19 @@ NETWORKS = {
         0.92,
         threads=2,
     ),
+    "unet_resnet18": Network(
+        (
+            *("model=unet_resnet34", "model.backbone.depth=18", "model.backbone.widths=[32,64,128,256]"),
+            *("model.widths=[96,64,48,32,16]", "data.batch_size=8", "augmentation=scale_crop_flip"),
+            *("data.input_size=224", "data.num_workers=1"),
+        ),
+        224,
+        0,
+        320,
+        0.9,
+        threads=2,
+        masks=True,
+    ),
 }
 
 
@@ -90,6 +105,9 @@ def pack_of(network: Network, folder: Path, scale: float) -> Path:
     if network.channels:
         name = f"step{network.size}x{network.channels}_{samples}"
         return pictures.array_pack(folder / name, network.size, network.channels, samples)
+    if network.masks:
+        raw = pictures.pairs(folder / f"step_pairs_{samples}", max(16, samples * 5 // 4))
+        return pictures.prepared_pairs(folder, f"step_pair_{samples}", raw, pack="encoded")
     raw = pictures.jpegs(folder / "step_jpegs", max(64, samples * 5 // 4))  # a fifth is kept for validation and test
     return pictures.prepared(folder, "step_jpeg", raw, pack="encoded", max_short_side=256)
 

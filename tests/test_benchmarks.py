@@ -87,7 +87,7 @@ def test_speed_of_lightning(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lenet5_modern", "lenet5", "resnet20", "mobilenet"])
+@pytest.mark.parametrize("name", ["lenet5_modern", "lenet5", "resnet20", "mobilenet", "unet_resnet18"])
 def test_steps(folder, name):
     step = importlib.import_module("step")
     others = ["bare loop", "bare loop, memory kept", *(["Lightning"] if step.NETWORKS[name].lightning else [])]

@@ -1,5 +1,9 @@
 """Small batches are read several at once: the same batches, wherever an epoch begins."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +21,9 @@ class Pictures:
     def __init__(self, count, size):
         self.images = np.random.default_rng(0).integers(0, 256, (count, size, size, 1), dtype=np.uint8)
         self.reads = 0
+
+    def __len__(self):
+        return len(self.images)
 
     def read(self, rows):
         self.reads += 1
@@ -62,3 +69,25 @@ def test_a_share_without_samples_is_an_empty_batch(dataset):
     dataset.rows, dataset.targets = dataset.rows[:1], dataset.targets[:1]
     batches = list(ResumableLoader(dataset, BatchSampler(1, 2, rank=1, world_size=2)))
     assert [len(batch.images) for batch in batches] == [0]
+
+
+ENDS = """
+import builtins, numpy as np
+from striate.data.loading import BatchDataset, ResumableLoader
+from striate.data.preprocessing import Preprocessing
+from striate.data.sampling import BatchSampler
+class Pictures:
+    def __len__(self):
+        return 40
+    def read(self, rows):
+        return np.zeros((len(rows), 4, 4, 1), np.uint8)
+dataset = BatchDataset(Pictures(), np.arange(40), np.zeros(40, np.int64), Preprocessing(1, (0.5,), (0.3,)), None, 0)
+batches = iter(ResumableLoader(dataset, BatchSampler(40, 4, shuffle=True), num_workers=1, persistent_workers=True))
+next(batches)
+builtins.kept = batches  # still there when the interpreter leaves
+"""
+
+
+def test_a_process_that_leaves_in_the_middle_of_an_epoch_takes_its_workers_with_it():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", ENDS], check=True, env=environment, timeout=120)
