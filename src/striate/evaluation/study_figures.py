@@ -107,8 +107,8 @@ def draw_axis(axes: Axes, content: Mapping[str, Any], panel: Mapping[str, Any], 
         shift = 0.012 * (number - (len(arms) - 1) / 2)
         span = math.log10(xs[-1] / xs[0]) if logarithmic else xs[-1] - xs[0]
         places = [x * 10 ** (shift * span) if logarithmic else x + shift * span for x in points]
-        pale = content["arms"][arm]["like"] is not None
-        draw_points(axes, places, list(points.values()), colour, marker, arm, pale=pale)
+        pale, intervals = content["arms"][arm]["like"] is not None, panel.get("intervals", True)
+        draw_points(axes, places, list(points.values()), colour, marker, arm, pale=pale, intervals=intervals)
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -166,6 +166,7 @@ def draw_points(
     name: str | None,
     shift: float = 0.0,
     pale: bool = False,
+    intervals: bool = True,
 ) -> None:
     """Seeds as pale points, mean and interval beside or above them; hollow and dashed for a variant."""
     for place, found in zip(places, cells, strict=True):
@@ -178,7 +179,7 @@ def draw_points(
     if pale:
         style |= {"markerfacecolor": "white", "linewidth": 1.2}
     axes.errorbar(
-        np.asarray(places) + shift, means, reach, color=colour, marker=marker, elinewidth=1.2, zorder=3,
+        np.asarray(places) + shift, means, reach if intervals else None, color=colour, marker=marker, elinewidth=1.2, zorder=3,
         label=name and label(name, 40), **style,
     )  # fmt: skip
 

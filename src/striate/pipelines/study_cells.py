@@ -14,7 +14,7 @@ from striate import runs
 from striate.data.module import ImageDataModule
 from striate.models.arithmetic import Counts, count
 from striate.pipelines.study_sizes import Point, at_size, places, words_of
-from striate.pipelines.study_words import composed, filled
+from striate.pipelines.study_words import filled, first_seed, of_seed
 from striate.pipelines.train import build_datamodule
 from striate.tasks.building import construct_network, require_picture_size
 
@@ -69,15 +69,13 @@ def cells_of(content: Mapping[str, Any], size: str, seeds: int | None, more: Seq
     """
     content = at_size(content, size)
     kinds = [(arm, point, words_of(content, size, arm, point, more)) for arm, point in places(content, size)]
-    fields, configs = {**content["bases"], **content["arms"]}, dict[tuple[str, ...], dict[str, Any]]()
+    fields, configs = {**content["bases"], **content["arms"]}, [first_seed(words) for *_, words in kinds]
     cells: list[Cell] = []
     for seed in range(seeds or content["sizes"][size]["seeds"]):
         latest: dict[str | None, Cell] = {}  # of this seed; what is a base has one only
-        for arm, point, template in kinds:
+        for (arm, point, template), first in zip(kinds, configs, strict=True):
             words = tuple(filled(word, {"seed": seed}) for word in template)
-            if words not in configs:
-                configs[words] = composed(words)
-            config = {**configs[words], "seed": seed}
+            config = {**of_seed(first, template, seed), "seed": seed}
             latest[arm] = Cell(arm, point, seed, (*words, f"seed={seed}"), config, latest.get(fields[arm]["base"]))
             cells.append(latest[arm])
     return cells

@@ -77,6 +77,7 @@ class Panel:
     at: float | Literal["best", "least", "most"] | None = None  # curves; the best by the first figure of the study
     log_y: bool = False
     arms: list[str] | None = None  # None: all
+    intervals: bool = True  # false: the seeds and their mean alone
 
 
 @dataclass
