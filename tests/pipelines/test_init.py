@@ -183,7 +183,8 @@ def test_grey_pictures(begin, foreign):
     with torch.no_grad():
         expected = network(levels(images, (mean,), (std,)).expand(-1, 3, -1, -1))
         assert error(task.classify(images), expected) < 1e-5
-    assert any("summed over the colours" in note for note in report.notes)
+    assert list(report.resized) == ["conv1.weight"]
+    assert "(64, 3, 7, 7) → (64, 1, 7, 7)" in report.resized["conv1.weight"]
 
 
 def test_googlenet_expects_what_its_library_makes_of_the_pictures(begin, foreign):

@@ -53,8 +53,9 @@ class FilterRenormalisation(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """After the update, before a checkpoint of it: Lightning calls those last."""
-        for convolution in self._convolutions:
-            renormalise(convolution.weight, self.max_rms)  # type: ignore[arg-type]
+        for weight in (convolution.weight for convolution in self._convolutions):
+            if weight.requires_grad:  # what is frozen stays
+                renormalise(weight, self.max_rms)  # type: ignore[arg-type]
 
 
 @torch.no_grad()

@@ -104,6 +104,13 @@ class Train:
 
 
 @dataclass
+class CrossValidate(Train):
+    """`conf/cross_validate.yaml`"""
+
+    workers: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
+
+
+@dataclass
 class Prepare:
     """`conf/prepare.yaml`"""
 
@@ -283,6 +290,7 @@ class ShowSamples:
 
 SCHEMAS: dict[str, type] = {
     "train": Train,
+    "cross_validate": CrossValidate,
     "prepare": Prepare,
     "evaluate": Evaluate,
     "predict": Predict,

@@ -49,6 +49,24 @@ def require_devices(trainer: Mapping[str, Any]) -> None:
         )
 
 
+def strategy_for(trainer: Mapping[str, Any], *, unused: bool) -> str:
+    """The strategy of a trainer's configuration; with parameters that get no gradient for a while, one that bears it.
+
+    Raises:
+        ConfigurationError: there is none of this kind.
+    """
+    strategy, bears = str(trainer["strategy"]), "_find_unused_parameters_true"
+    if not unused or device_count(trainer) == 1 or strategy.endswith(bears):
+        return strategy
+    if strategy not in ("auto", "ddp", "ddp_spawn", "ddp_fork"):
+        raise ConfigurationError(
+            f"init.unfreeze_every does not go with trainer.strategy={strategy}, which lays out the gradients of all "
+            "parameters at the start",
+            nearest="trainer.strategy=ddp",
+        )
+    return f"{'ddp' if strategy == 'auto' else strategy}{bears}"
+
+
 def lost_process(error: BaseException) -> StriateError | None:
     """What an exception means that a process meets when another one of its run is no more; None for others."""
     text = str(error)

@@ -23,10 +23,10 @@ from striate.errors import (
     nearest,
 )
 from striate.messages import calm_libraries, is_main_process, say, shown
-from striate.pipelines import choosing, plan, starting
+from striate.pipelines import choosing, plan, starting, transferring
 from striate.pipelines.devices import lost_process
 from striate.pipelines.fitting import carry_out
-from striate.storage import require_writable, write_json
+from striate.storage import require_writable
 from striate.tasks.base import SupervisedTask
 from striate.tasks.building import build_network, build_task, choose_task, require_picture_size
 
@@ -54,10 +54,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     label = f"{config['model']['_target_'].rsplit('.', 1)[-1].lower()}_{datamodule.name}"
     start = resumption.decide(masked(config), label, hashes)
     say(f"Run directory: {shown(start.run.folder)}")
-    if report is not None:
-        say(str(report))
-        if is_main_process():
-            write_json(start.run.folder / "transfer.json", report.__dict__)
+    transferring.tell(report, config, task, start.run.folder)
     try:
         return carry_out(config, datamodule, task, start)
     except BaseException as error:

@@ -45,6 +45,7 @@ class SupervisedTask(pl.LightningModule):
         decay_depthwise: whether weight decay takes in depthwise filters (MobileNet: no).
         backbone_rate: times the optimizer's rate, the rate of what lies in `network.backbone`.
         bias_rate: likewise of biases beside weights (Caffe's networks: 2).
+        rates: likewise of submodules of the network, by name.
         record: what the checkpoint says of itself (configuration, meta, preprocessing, code); plain data.
 
     Attributes:
@@ -71,6 +72,7 @@ class SupervisedTask(pl.LightningModule):
         decay_depthwise: bool = True,
         backbone_rate: float = 1.0,
         bias_rate: float = 1.0,
+        rates: Mapping[str, float] | None = None,
         record: Mapping[str, Any] | None = None,
     ):
         super().__init__()
@@ -78,7 +80,7 @@ class SupervisedTask(pl.LightningModule):
         self.preprocessing, self.num_classes = preprocessing, num_classes
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.seed, self.decay_depthwise = seed, decay_depthwise
-        self.backbone_rate, self.bias_rate = backbone_rate, bias_rate
+        self.backbone_rate, self.bias_rate, self.rates = backbone_rate, bias_rate, dict(rates or {})
         self.record = dict(record or {})
         self.tally = self.new_tally()
         self._auxiliary: tuple[float, ...] = tuple(getattr(network, "auxiliary_weights", ()))
@@ -132,7 +134,7 @@ class SupervisedTask(pl.LightningModule):
         """The trainable parameters of the network, by decay and rate."""
         return parameter_groups(
             self.network, decay_depthwise=self.decay_depthwise, backbone_rate=self.backbone_rate,
-            bias_rate=self.bias_rate,
+            bias_rate=self.bias_rate, rates=self.rates,
         )  # fmt: skip
 
     def configure_optimizers(self) -> Any:

@@ -11,6 +11,7 @@ from striate.configuration.targets import NAMESPACES, locate, parameters
 from striate.data.meta import Meta
 from striate.data.preprocessing import Preprocessing
 from striate.errors import ConfigurationError, nearest
+from striate.models.stages import stages_of
 from striate.tasks.backpropagation import BackpropagationTask
 from striate.tasks.base import SupervisedTask
 from striate.tasks.classification import ClassificationTask
@@ -136,6 +137,15 @@ def task_kind(node: Mapping[str, Any], meta: Meta) -> str:
     return kind
 
 
+def stage_rates(network: nn.Module, decay: float) -> dict[str, float]:
+    """The factor of the rate of each module, by name: of the classifier 1, of each stage `decay` of the next one's
+    (discriminative fine-tuning: Howard, Ruder 2018, arXiv:1801.06146, sec. 3.2)."""
+    if decay == 1.0:
+        return {}
+    stages = list(stages_of(network).values())
+    return {name: decay ** (len(stages) - 1 - index) for index, own in enumerate(stages) for name in own}
+
+
 def build_task(
     config: Mapping[str, Any],
     network: nn.Module,
@@ -191,5 +201,6 @@ def build_task(
         decay_depthwise=config["task"]["decay_depthwise"],
         backbone_rate=rate,
         bias_rate=config["task"].get("bias_rate", 1.0),
+        rates=stage_rates(network, config["init"].get("stage_decay", 1.0)) if trains else None,
         record=record,
     )

@@ -37,10 +37,17 @@ def receiver(network: nn.Module, names: Collection[str], mapping: Mapping[str, s
     return network if whole or not isinstance(backbone, nn.Module) else backbone
 
 
-def as_convolutions(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of dense layers in the shape of the convolutions that they have become."""
+def as_convolutions(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights of dense layers in the shape of the convolutions that they have become, and which those are."""
 
     def fits(name: str, tensor: Tensor) -> bool:
         return name in own and tensor.ndim == 2 and own[name].ndim == 4 and tensor.numel() == own[name].numel()
 
-    return {name: t.view(own[name].shape) if fits(name, t) else t for name, t in weights.items()}
+    dense = {name: tensor.view(own[name].shape) for name, tensor in weights.items() if fits(name, tensor)}
+    said = {
+        name: f"{tuple(weights[name].shape)} → {tuple(tensor.shape)}: a dense layer became a convolution"
+        for name, tensor in dense.items()
+    }
+    return {**weights, **dense}, said

@@ -1,7 +1,7 @@
 """What of a network learns, and from which epoch on. What does not has no gradient, and statistics that stay."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -18,18 +18,13 @@ class Learning:
 
     Args:
         frozen: names of modules that never learn.
-        waiting: names of the modules of each stage that begins to learn later, in the order in which they do.
+        waiting: the names of the modules of each stage that begins to learn later, in the order in which they do.
         every: epochs after which one stage more learns.
     """
 
     frozen: tuple[str, ...] = ()
-    waiting: tuple[tuple[str, ...], ...] = ()
+    waiting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     every: int = 1
-
-    def asleep(self, epoch: int) -> tuple[str, ...]:
-        """The names of the modules that do not learn in an epoch, counted from 0: a function of the epoch alone."""
-        awake = epoch // self.every
-        return (*self.frozen, *(name for stage in self.waiting[awake:] for name in stage))
 
 
 def learning_of(network: nn.Module, init: Init) -> Learning:
@@ -48,11 +43,18 @@ def learning_of(network: nn.Module, init: Init) -> Learning:
                     f"init.train and init.freeze both name {stage}", do="leave it out of one of them"
                 )
     frozen = [*asked, *(module for stage, own in stages.items() if stage not in learns for module in own)]
-    waiting: list[tuple[str, ...]] = []
+    waiting = {}
     if init.unfreeze_every is not None:
         order = [stage for stage in reversed(stages) if stage in learns and not set(stages[stage]) <= set(asked)]
-        waiting = [stages[stage] for stage in order[1:]]
-    return Learning(tuple(dict.fromkeys(frozen)), tuple(waiting), init.unfreeze_every or 1)
+        waiting = {stage: stages[stage] for stage in order[1:]}
+        if not waiting:
+            raise ConfigurationError(
+                f"init.unfreeze_every={init.unfreeze_every}: only {''.join(order)} learns, so that there is nothing "
+                "to unfreeze",
+                nearest="init.unfreeze_every=null",
+                do="let more stages learn: init.train=all",
+            )
+    return Learning(tuple(dict.fromkeys(frozen)), waiting, init.unfreeze_every or 1)
 
 
 def _learning_stages(network: nn.Module, init: Init, stages: list[str]) -> list[str]:

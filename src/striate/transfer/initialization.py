@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from striate.transfer.proposal import COUNTER, propose
 from striate.transfer.reading import WeightFile, read_weights
 from striate.transfer.renaming import ORDER
 from striate.transfer.report import TransferReport
+from striate.transfer.resizing import resized
 from striate.transfer.stages import first_stages
-from striate.transfer.weights import load_weights, require_finite, some
+from striate.transfer.weights import Fit, load_weights, require_finite, some
 
 KINDS = ("none", "checkpoint", "file", *LIBRARIES)
 _ALIKE = 0.95  # share of the class names that must be the same: libraries spell a few of ImageNet's in another way
@@ -80,8 +82,9 @@ def initialise(
         report = _load_checkpoint(network, settings, path, classes)
     else:
         assert foreign is not None
-        report = _load_foreign(network, init, path, classes, foreign)
+        report = _load_foreign(network, settings, path, classes, foreign)
     report.frozen = freeze(network, learning.frozen)
+    report.tell_stages(network, learning)
     return report
 
 
@@ -90,12 +93,20 @@ def _load_checkpoint(network: nn.Module, init: Init, path: Path, classes: Sequen
     same_classes = list(read_record(content, path)["meta"]["classes"]) == list(classes)
     weights = network_weights(content)
     target = receiver(network, weights)
+    weights, reshaped = as_convolutions(weights, target.state_dict())
     report = load_weights(
-        target, as_convolutions(weights, target.state_dict()), init.exclude, source=shown(path),
+        target, weights, init.exclude, source=shown(path),
         new_head=not (same_classes and target is network), only=_loaded_modules(network, target, init.first),
+        fit=_fitting(init),
     )  # fmt: skip
+    report.tell_shapes(reshaped)
     report.name_within(network, target)
     return report
+
+
+def _fitting(init: Init) -> Fit:
+    """What brings tensors to the network's sizes as far as the configuration allows."""
+    return partial(resized, grey=init.grey, resize=init.resize)
 
 
 def _loaded_modules(whole: nn.Module, target: nn.Module, first: int | None) -> tuple[str, ...] | None:
@@ -109,39 +120,43 @@ def _loaded_modules(whole: nn.Module, target: nn.Module, first: int | None) -> t
 
 
 def _load_foreign(
-    network: nn.Module, init: Mapping[str, Any], path: Path, classes: Sequence[str], foreign: Foreign
+    network: nn.Module, init: Init, path: Path, classes: Sequence[str], foreign: Foreign
 ) -> TransferReport:
     file, whole = read_weights(path), network
-    network = receiver(network, file.tensors, init["mapping"])
+    network = receiver(network, file.tensors, init.mapping)
     pair, mapping, said_of_names = _names(network, file, init, foreign)
+    reshaped: dict[str, str] = {}
     weights, notes = translate(
-        network, file, mapping, strict=foreign.pair is None and pair is None, layout=init["layout"],
-        flatten=init["flatten"], grey=init["grey"],
+        network, file, mapping, strict=foreign.pair is None and pair is None, layout=init.layout,
+        flatten=init.flatten, reshaped=reshaped,
     )  # fmt: skip
     notes += said_of_names
     head = weights.get(f"{network.classifier_name}.weight")
-    same, said = same_head(init["head"], None if head is None else len(head), classes, foreign.expected)
+    same, said = same_head(init.head, None if head is None else len(head), classes, foreign.expected)
     # Counters have no effect; files from before 2018, and of other frameworks, have none.
     optional = [f"*{COUNTER}", *([] if pair is None else pair.unused)]
     report = load_weights(
-        network, weights, init["exclude"], source=foreign.source, new_head=not same, optional=optional,
-        only=_loaded_modules(whole, network, init.get("first")),
+        network, weights, init.exclude, source=foreign.source, new_head=not same, optional=optional,
+        only=_loaded_modules(whole, network, init.first), fit=_fitting(init),
         do=f"see both sides: python src/convert.py model=… input={shown(path)}; then init.mapping=FILE, or leave out: ",
     )  # fmt: skip
     require_finite(weights, report)
+    report.tell_shapes(reshaped)
     report.name_within(whole, network)
     report.notes += [*file.notes, *notes, *([said] if said else [])]
     return report
 
 
 def _names(
-    network: nn.Module, file: WeightFile, init: Mapping[str, Any], foreign: Foreign
+    network: nn.Module, file: WeightFile, init: Init, foreign: Foreign
 ) -> tuple[Pair | None, Mapping[str, str] | None, list[str]]:
     """The library whose names a file has, if any, the mapping of its names, and what is to be said of it."""
-    if foreign.pair is not None or init["mapping"] not in (None, ORDER):
-        return foreign.pair, init["mapping"] if foreign.pair is None else foreign.pair.mapping, []
-    tensors, own = canonical(file.tensors, init["layout"])[0], network.state_dict()
-    if init["mapping"] == ORDER:
+    if foreign.pair is not None:
+        return foreign.pair, foreign.pair.mapping, []
+    if isinstance(init.mapping, Mapping):
+        return None, init.mapping, []
+    tensors, own = canonical(file.tensors, init.layout)[0], network.state_dict()
+    if init.mapping == ORDER:
         proposal = propose(own, tensors, ordered=file.ordered)
         if proposal.ambiguous:
             raise ConfigurationError(

@@ -1,7 +1,8 @@
 """Tensors by name into a network: all are accounted for, on both sides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
+from functools import partial
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from striate.errors import ConfigurationError, nearest
 from striate.transfer.report import TransferReport
 
+Fit = Callable[[nn.Module, Mapping[str, torch.Tensor]], tuple[dict[str, torch.Tensor], dict[str, str]]]
 _NAMED = 4  # layers that a message names
 _LISTED = 8  # tensors that a message names
 
@@ -23,6 +25,7 @@ def load_weights(
     new_head: bool,
     optional: Sequence[str] = (),
     only: Sequence[str] | None = None,
+    fit: Fit | None = None,
     do: str = "use model and data.prepare.channels of the checkpoint, or leave out what differs: ",
 ) -> TransferReport:
     """Copies tensors by name; the classifiers stay new if `new_head`, all else must fit or be excluded.
@@ -35,6 +38,7 @@ def load_weights(
         new_head: whether the classifier is for other classes.
         optional: patterns of tensors that either side may lack.
         only: names of the modules that are loaded; None for all.
+        fit: brings what is loaded to the network's sizes: (network, tensors) → tensors and what was done, by name.
         do: what a person can do who reads that they do not fit; patterns to exclude are added.
 
     Raises:
@@ -47,11 +51,30 @@ def load_weights(
 
     def left_out(name: str) -> bool:
         inside = only is None or any(name == module or name.startswith(f"{module}.") for module in only)
-        return not inside or _any(patterns, name)
+        return not inside or matches(patterns, name)
 
+    if fit is not None:
+        fitting, report.resized = fit(network, {name: t for name, t in weights.items() if not left_out(name)})
+        weights = {**weights, **fitting}
+    uncovered = _account(report, own, weights, left_out, partial(matches, optional))
+    if uncovered:
+        raise _uncovered(source, uncovered, do)
+    for name in report.loaded:
+        own[name].copy_(weights[name])
+    return report
+
+
+def _account(
+    report: TransferReport,
+    own: Mapping[str, torch.Tensor],
+    weights: Mapping[str, torch.Tensor],
+    left_out: Callable[[str], bool],
+    optional: Callable[[str], bool],
+) -> list[str]:
+    """Puts each tensor of both sides into the report; what no rule covers is returned, in words."""
     uncovered = []
     for name, tensor in own.items():
-        if left_out(name) or (name not in weights and _any(optional, name)):
+        if left_out(name) or (name not in weights and optional(name)):
             report.new.append(name)
         elif name not in weights:
             uncovered.append(f"{name} is not in the file")
@@ -61,18 +84,14 @@ def load_weights(
             report.loaded.append(name)
     loaded = set(report.loaded)
     for name in (name for name in weights if name not in loaded):
-        if left_out(name) or _any(optional, name):
+        if left_out(name) or optional(name):
             report.skipped.append(name)
         elif name not in own:
             uncovered.append(f"{name} is only in the file")
-    if uncovered:
-        raise _uncovered(source, uncovered, do)
-    for name in report.loaded:
-        own[name].copy_(weights[name])
-    return report
+    return uncovered
 
 
-def _any(patterns: Sequence[str], name: str) -> bool:
+def matches(patterns: Sequence[str], name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 

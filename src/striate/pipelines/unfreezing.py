@@ -1,0 +1,32 @@
+"""What a training needs whose stages begin to learn one after the other."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from striate.callbacks.unfreezing import Unfreezing
+from striate.configuration.schema import Init
+from striate.pipelines.devices import strategy_for
+from striate.transfer.freezing import learning_of
+
+
+def unfreezing(config: Mapping[str, Any], network: nn.Module) -> list[Callback]:
+    """The callback that wakes one stage after the other, where the configuration asks for it."""
+    init = Init(**config["init"])
+    if init.unfreeze_every is None:
+        return []
+    learning = learning_of(network, init)
+    return [Unfreezing(learning.waiting, learning.frozen, learning.every)]
+
+
+def strategy(config: Mapping[str, Any]) -> str:
+    """The strategy of the Trainer.
+
+    Raises:
+        ConfigurationError: one that bears no parameters without gradients, where stages wait.
+    """
+    waits = config["init"].get("unfreeze_every") is not None
+    # Gradients by hand are summed by hand.
+    return strategy_for(config["trainer"], unused=waits and config["task"]["kind"] != "backpropagation")
