@@ -29,7 +29,7 @@ from striate.storage import checkpoint_fault, storage_errors, write_json
 # What says where and how a run is carried out and shown, not what it computes.
 WITHOUT_EFFECT = (
     *("paths", "resume", "resume_allow", "ckpt_path", "plan", "run_dir", "output_dir", "logger", "init.path"),
-    *("choose", "chosen", "find_lr", "find_batch_size"),  # what was chosen or found stands in its place
+    *("mistakes", "choose", "chosen", "find_lr", "find_batch_size"),  # what was chosen or found stands in its place
     *("data.root", "data.prepared_dir", "data.source", "data.num_workers", "data.prepare.workers"),
     *("callbacks.progress", "callbacks.checkpointing", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy"),

@@ -96,6 +96,7 @@ class Train:
     optimizer: Component
     trainer: Component
     scheduler: Component | None = None
+    mistakes: bool = False
     choose: list[str] = field(default_factory=list)
     chosen: dict[str, str] = field(default_factory=dict)  # what was chosen, and why; a run writes it
     init: Init = field(default_factory=lambda: Init("none"))

@@ -10,6 +10,7 @@ from striate.messages import say, shown
 from striate.runs import Run
 from striate.storage import CHECKSUM_SUFFIX, storage_errors, write_json
 
+_PICTURES = ("mosaic_val.png", "mosaic_worst.png", "mistakes.png", "confusion_matrix.png")  # those that were drawn
 _ANSWERS = ("evaluation.json", "predictions.csv", "pixel_counts.csv")  # of the test: what `compare` needs
 
 
@@ -35,12 +36,7 @@ def conclude(
     if rows:
         learning_curves(rows, folder / "learning_curves.png")
     write_json(folder / "metrics.json", dict(metrics))
-    names = [
-        "history.csv",
-        "learning_curves.png",
-        "metrics.json",
-        *(["mosaic_val.png"] if "val/miou" in metrics else []),
-    ]
+    names = ["history.csv", "learning_curves.png", "metrics.json", *_PICTURES]
     if output_dir is not None and model is not None:
         side = Path(f"{model}{CHECKSUM_SUFFIX}")
         files = {folder / name: name for name in (*_ANSWERS, *names) if (folder / name).is_file()}
@@ -67,6 +63,7 @@ def conclude(
     say("Worth opening: " + ", ".join(shown(folder / name) for name in names if (folder / name).is_file()))
     if model is not None:
         say(f"Next: python src/evaluate.py ckpt_path={shown(model)}")
+        say(f"      python src/predict.py ckpt_path={shown(model)} input=PICTURES")
 
 
 def publish(files: Mapping[Path, str], folder: Path) -> None:

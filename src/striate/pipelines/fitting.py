@@ -45,7 +45,7 @@ def carry_out(
     """Fits, takes the best weights, tests once."""
     quiet = {} if config["trainer"]["enable_progress_bar"] else {"progress": None}
     callbacks = [build(node, f"callbacks.{name}") for name, node in {**config["callbacks"], **quiet}.items() if node]
-    callbacks += [collector_for(task), *unfreezing(config, task.network)]
+    callbacks += [collector_for(task, config["mistakes"]), *unfreezing(config, task.network)]
     callbacks += of_this_trial(config["monitor"]["metric"], is_main_process())
     checkpointing = next(callback for callback in callbacks if isinstance(callback, Checkpointing))
     if datamodule.sampling == "balanced":
@@ -112,7 +112,7 @@ def select_and_test(
             metrics["temperature"] = temperature
         model = best or runs.newest_checkpoint(run.checkpoints)
         if config["test"] and model is not None:
-            keep_answers(run.folder, task, trainer, datamodule, model)
+            keep_answers(run.folder, task, trainer, datamodule, model, config["mistakes"])
         rows_of_masks = show_masks(task, datamodule, trainer, run.folder)
         tell_end(trainer, task, datamodule, metrics, model, rows_of_masks)
         conclude(run, rows, metrics, model, task.tally.samples if config["test"] else 0, config["output_dir"])

@@ -12,21 +12,28 @@ from striate.callbacks.collecting import Collector
 from striate.data.module import ImageDataModule
 from striate.data.multiview import SingleView
 from striate.evaluation.pixel_collecting import PixelCollector
-from striate.evaluation.pixel_report import write_counts
+from striate.evaluation.pixel_figures import mosaic
+from striate.evaluation.pixel_report import SHOWN, write_counts
 from striate.evaluation.report import write_predictions
+from striate.pipelines.evaluate_pixels import drawn
 from striate.pipelines.evaluating import answers, described
+from striate.pipelines.showing import WORST, draw_answers
 from striate.storage import write_json
 from striate.tasks.base import SupervisedTask
 from striate.tasks.classification import ClassificationTask
 from striate.tasks.segmentation import SegmentationTask
 
 
-def collector_for(task: SupervisedTask) -> Callback:
-    """The callback that gathers what a task says while it is tested."""
-    return PixelCollector(task.num_classes) if isinstance(task, SegmentationTask) else Collector()
+def collector_for(task: SupervisedTask, draw: bool = False) -> Callback:
+    """The callback that gathers what a task says while it is tested; to draw, also the masks that are most wrong."""
+    if isinstance(task, SegmentationTask):
+        return PixelCollector(task.num_classes, worst=SHOWN if draw else 0)
+    return Collector()
 
 
-def keep_answers(folder: Path, task: SupervisedTask, trainer: pl.Trainer, data: ImageDataModule, model: Path) -> None:
+def keep_answers(
+    folder: Path, task: SupervisedTask, trainer: pl.Trainer, data: ImageDataModule, model: Path, draw: bool = False
+) -> None:
     """Writes `evaluation.json` and `predictions.csv`, or `pixel_counts.csv` where every pixel has a label.
 
     Args:
@@ -35,6 +42,7 @@ def keep_answers(folder: Path, task: SupervisedTask, trainer: pl.Trainer, data: 
         trainer: of that test, with the callback of `collector_for`.
         data: that it was tested on.
         model: the checkpoint with the task's weights.
+        draw: also the mistakes as pictures: `mistakes.png` and `confusion_matrix.png`, or `mosaic_worst.png`.
     """
     collector = next(entry for entry in trainer.callbacks if isinstance(entry, Collector | PixelCollector))  # type: ignore[attr-defined]
     dataset, classes = data.dataset("test"), data.meta.classes
@@ -42,6 +50,13 @@ def keep_answers(folder: Path, task: SupervisedTask, trainer: pl.Trainer, data: 
     about = described(model, task.record, data.meta, "test", SingleView(), temperature)
     if isinstance(collector, PixelCollector):
         write_counts(folder / "pixel_counts.csv", classes, dataset.names, collector.sums)
+        if draw:
+            rows = [drawn(dataset, place, collector.masks[place]) for place in collector.worst_places]
+            title = f"The test pictures of {data.meta.name} with the least IoU"
+            mosaic(rows, classes, (data.meta.labelling or {})["colours"], folder / WORST, title=title)
     else:
-        write_predictions(folder / "predictions.csv", classes, answers(dataset, collector, temperature))
+        said = answers(dataset, collector, temperature)
+        write_predictions(folder / "predictions.csv", classes, said)
+        if draw:
+            draw_answers(said, task.tally.numpy()["confusion"], dataset, classes, folder)
     write_json(folder / "evaluation.json", about)

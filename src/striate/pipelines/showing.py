@@ -19,6 +19,7 @@ from striate.tasks.segmentation import SegmentationTask
 from striate.tracking.base import PredictionTable, Tracker
 
 MASKS, MATRIX, MISTAKES = "mosaic_val.png", "confusion_matrix.png", "mistakes.png"
+WORST = "mosaic_worst.png"
 _SHARDED = ("FSDPStrategy", "DeepSpeedStrategy")  # one process alone cannot compute
 _TABLE, _LARGEST_SIDE = 200, 256  # rows of a table of predictions, pixels of its pictures
 
