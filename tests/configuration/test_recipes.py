@@ -32,6 +32,8 @@ SETS = {
     "pets_trimaps": (3, 3, None, 3312),
     "segmentation_digits": (11, 1, 64, 2000),
 }
+# What a person must say: here, where the pictures are.
+NEEDED = {"finetune": ("data.root=photographs", "data.name=clothing")}
 WITH_MASKS = ("camvid", "voc2012_sbd", "pets_trimaps", "segmentation_digits")
 # What has a paper's protocol, and a modern one beside it.
 PAPERS = (
@@ -88,7 +90,7 @@ def assembled(config: dict) -> tuple:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_builds_all_that_it_names(name):
-    config = composed(f"experiment={name}")
+    config = composed(f"experiment={name}", *NEEDED.get(name, ()))
     task, network, shape = assembled(config)
     fake_step(task, network, shape, 2)
     optimizer = task.optimizer_factory([torch.nn.Parameter(torch.zeros(2))])
