@@ -18,6 +18,7 @@ from striate.pipelines import study
 from striate.pipelines.study_cells import cells_of
 from striate.pipelines.study_file import FOLDER, load
 from striate.pipelines.study_ledger import epochs_until, status
+from striate.pipelines.study_sizes import at_size
 from striate.pipelines.study_words import merged, quoted
 from striate.storage import load_checkpoint
 
@@ -87,9 +88,11 @@ def test_every_study_is_valid_and_says_what_it_is(name):
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_size_of_every_study_composes(name, size):
     _, content = load(name)
-    arms, points = len(content["arms"]), len(content["sizes"][size].get("points") or [1])
+    once = [fields["x"] is not None for fields in at_size(content, size)["arms"].values()]
+    points = len(content["sizes"][size].get("points") or [1])
+    a_seed = len(at_size(content, size)["bases"]) + sum(1 if single else points for single in once)
     cells = cells_of(content, size, None, [])
-    assert len(cells) == len({cell.name for cell in cells}) == arms * points * content["sizes"][size]["seeds"]
+    assert len(cells) == len({cell.name for cell in cells}) == a_seed * content["sizes"][size]["seeds"]
 
 
 def test_a_study_that_is_not_there_is_refused_with_the_nearest():
