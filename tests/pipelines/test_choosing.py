@@ -1,4 +1,4 @@
-"""`choose=[KEY, …]` and `experiment=finetune`: what is typed wins, what is chosen is said, written down and remembered."""
+"""`choose=[KEY, …]`, `experiment=finetune`: what is typed wins, what is chosen is said, written down and remembered."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from striate.configuration.composition import settled
 from striate.configuration.schema import Train
 from striate.data.digits import digit_pictures
 from striate.errors import ConfigurationError
-from striate.pipelines import case, choosing, starting
+from striate.pipelines import choosing, rules, starting
 from striate.pipelines import train as pipeline
-from striate.pipelines.case import RULES
+from striate.pipelines.rules import RULES
 from striate.transfer.libraries import obtainable, published
 from striate.transfer.pairs import find_pair
 
@@ -168,7 +168,7 @@ def test_a_folder_of_small_pictures(type_words, pictures, tmp_path, capsys):
 
 
 def test_photographs_without_weights_at_hand(type_words, pictures, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(case, "obtainable", lambda wanted: "no network")
+    monkeypatch.setattr(rules, "obtainable", lambda wanted: "no network")
     root = pictures({"3": 12, "4": 12}, [70, 66, 90])
     type_words("experiment=finetune", f"data.root={root}", f"paths.prepared_dir={tmp_path / 'p'}",
                "trainer.max_epochs=1", "data.num_workers=0")  # fmt: skip

@@ -131,7 +131,7 @@ def test_a_batch_is_no_larger_than_the_set(samples):
 def test_fewer_epochs_for_more_pictures_and_for_weights_that_have_learnt():
     limits = [training.max_epochs(replace(PHOTOS, samples=count), None).value for count in (10, 300, 3000, 10**7)]
     assert limits == sorted(limits, reverse=True)
-    assert (limits[0], limits[-1]) == (200, 5)
+    assert (limits[0], limits[-1]) == (150, 5)
     assert training.max_epochs(PHOTOS, PUBLIC).value < training.max_epochs(PHOTOS, None).value
     assert all(training.patience(limit).value >= 5 for limit in limits)
 

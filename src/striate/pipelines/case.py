@@ -12,15 +12,10 @@ from striate.configuration import plain
 from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError
 from striate.models.arithmetic import count
-from striate.pipelines import recalling, starting, tuning
-from striate.pipelines import rules_of_networks as networks
-from striate.pipelines import rules_of_training as training
-from striate.pipelines.situation import Choice, Data, Machine, Option, Weights, data_of, machine_of, weights_of
+from striate.pipelines import starting
+from striate.pipelines.situation import Data, Machine, Weights, data_of, machine_of, weights_of
 from striate.tasks.building import choose_task, construct_network
-from striate.transfer.libraries import obtainable
 from striate.transfer.pairs import LIBRARIES
-
-_PUBLIC = {"kind": "torchvision", "weights": "IMAGENET1K_V1"}
 
 
 class Case:
@@ -84,60 +79,3 @@ class Case:
         data = self.make(config)
         choose_task(config, data.meta)
         return config, data
-
-    # ---- rules that ask more than a table ----------------------------------------------------------------------------
-
-    def public_weights(self) -> Choice:
-        """`init`: torchvision's weights where they fit and can be had, else none; said which and why."""
-        none, data = Option("none"), self.data
-        if data.side < networks.PRETRAINED_FROM:
-            return Choice(none, f"pictures of {data.side} pixels are too small for public weights: from scratch")
-        model = self.config["model"]
-        if "model" in self.keys:
-            option = networks.network(data, self.machine, Weights("torchvision")).value
-            own = self.cfg.copy()
-            recalling.put(own, "model", option)
-            model = plain(own.model)
-        try:
-            published = starting.library_weights({"model": model, "init": _PUBLIC})
-        except ConfigurationError as error:
-            return Choice(none, f"{error.what}: from scratch")
-        fault = obtainable(published)
-        if fault:
-            return Choice(none, f"{published} cannot be had ({fault}): from scratch, with a small network")
-        grey = {"grey": "sum"} if data.channels == 1 else {}
-        return Choice(Option("torchvision", grey), f"{published} is at hand")
-
-    def batch(self) -> Choice:
-        config, data = self.settled()
-        most = training.largest_batch(self.data, self.machine) if not self.cfg.find_batch_size else None
-        return tuning.found_batch(config, data, most)
-
-    def rate(self) -> Choice | None:
-        config, optimizer = self.config, self.config["optimizer"]["_target_"].rpartition(".")[2]
-        normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network().modules())
-        batch = self.make(config).batch_size
-        choice = training.rate(optimizer, batch, self.weights, config["init"].get("train"), normalised)
-        return choice or self.searched_rate()
-
-    def searched_rate(self) -> Choice:
-        return tuning.found_rate(*self.settled())
-
-
-RULES: dict[str, Callable[[Case], Choice | None]] = {
-    "init": Case.public_weights,
-    "model": lambda case: networks.network(case.data, case.machine, case.weights),
-    "trainer.max_epochs": lambda case: training.max_epochs(case.data, case.weights),
-    "data.input_size": lambda case: networks.input_size(case.data, case.machine, case.weights, case.epochs, case.cost),
-    "augmentation": lambda case: networks.augmentation(case.data),
-    "loss.class_weights": lambda case: training.class_weights(case.data),
-    "monitor": lambda case: training.monitor(case.data),
-    "init.train": lambda case: networks.trained(case.data, case.weights),
-    "init.unfreeze_every": lambda case: networks.unfreeze_every(case.data, case.weights, case.epochs),
-    "init.stage_decay": lambda case: networks.stage_decay(case.weights),
-    "data.batch_size": Case.batch,
-    "callbacks.early_stopping.patience": lambda case: training.patience(case.epochs),
-    "trainer.precision": lambda case: training.precision(case.machine),
-    "optimizer.lr": Case.rate,
-    "data.num_workers": lambda case: training.workers(case.data, case.machine),
-}

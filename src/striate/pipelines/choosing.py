@@ -13,9 +13,10 @@ from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError, nearest
 from striate.messages import is_main_process, say
 from striate.pipelines import recalling, starting, tuning
-from striate.pipelines.case import RULES, Case
+from striate.pipelines.case import Case
 from striate.pipelines.devices import require_devices
 from striate.pipelines.recalling import Chosen
+from striate.pipelines.rules import RULES, searched_rate
 
 # The first process chooses; those that it starts find its choices here.
 _HANDED_DOWN = "STRIATE_CHOSEN"
@@ -45,7 +46,7 @@ def settled(cfg: Any, make: Callable[[Mapping[str, Any]], ImageDataModule]) -> t
     cfg = cfg.copy() if isinstance(cfg, DictConfig) else OmegaConf.create(config)
     if is_main_process():
         tuning.require_possible(config)
-        datamodule.prepare_data()
+        datamodule.prepare_data(only_missing=config["plan"])  # which writes nothing
         chosen = recalling.recall(cfg, keys, datamodule.meta)
         if chosen is None:
             chosen = choose(cfg, keys, Case(cfg, make, keys))
@@ -95,7 +96,7 @@ def choose(cfg: DictConfig, keys: Sequence[str], case: Case) -> Chosen:
     chosen: Chosen = {}
     for key in keys:
         searched = key == "optimizer.lr" and cfg.find_lr
-        rule = Case.searched_rate if searched else RULES[key]
+        rule = searched_rate if searched else RULES[key]
         choice = rule(case) if recalling.has(cfg, key) else None
         if choice is None:
             chosen[key] = [recalling.value_of(cfg, key), _NOT_ASKED]
@@ -103,8 +104,15 @@ def choose(cfg: DictConfig, keys: Sequence[str], case: Case) -> Chosen:
         recalling.put(cfg, key, choice.value)
         chosen[key] = [recalling.value_of(cfg, key), choice.reason]
         flag = next((f"{flag}: " for flag, name in _SEARCHED.items() if name == key and cfg[flag]), f"{key} = ")
-        say(f"{flag}{'null' if choice.value is None else choice.value}: {choice.reason}")
+        say(f"{flag}{described(choice.value)}: {choice.reason}")
     return chosen
+
+
+def described(value: Any) -> str:
+    """A value in a line: of a network the name of its class, of other nodes what stands in them."""
+    if isinstance(value, Mapping):
+        return str(value["_target_"]).rpartition(".")[2] if "_target_" in value else " ".join(map(str, value.values()))
+    return "null" if value is None else str(value)
 
 
 def handed_down() -> Chosen:

@@ -11,6 +11,7 @@ FINE_ENOUGH = 100  # validation pictures: below, accuracy moves in leaps, and th
 LARGEST_BATCH = {True: 128, False: 64}  # on a GPU, on a CPU; with masks a quarter
 STEPS_AN_EPOCH = 10  # at least, for the sake of which a batch is smaller
 EPOCHS = {True: 1000, False: 2000}  # over the root of the number of pictures: with weights, from scratch
+LEAST_EPOCHS, MOST_EPOCHS = 5, {True: 60, False: 150}
 RATES = {"adam": 0.001, "sgd": 0.05}  # from scratch, for a batch of 64
 
 
@@ -47,7 +48,7 @@ def max_epochs(data: Data, weights: Weights | None) -> Choice:
     epochs = round(EPOCHS[weights is not None] / math.sqrt(max(data.samples, 1)))
     start = "from scratch" if weights is None else "with first weights"
     reason = f"a limit for {data.samples:,} pictures {start}; early stopping may end before"
-    return Choice(min(max(epochs, 5), 200), reason)
+    return Choice(min(max(epochs, LEAST_EPOCHS), MOST_EPOCHS[weights is not None]), reason)
 
 
 def patience(epochs: int) -> Choice:
