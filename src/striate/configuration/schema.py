@@ -135,6 +135,7 @@ class Evaluate:
     trainer: Component
     data: Component | None = None
     views: Component | None = None
+    logger: Components = field(default_factory=dict)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from striate.pipelines import evaluate_pixels
 from striate.pipelines.checkpoint_data import open_data
 from striate.pipelines.devices import require_devices
 from striate.pipelines.evaluating import answers, calibrate, default_folder, described, show, test
+from striate.pipelines.telling import tell_evaluation
 from striate.pipelines.viewing import look_as_configured
 from striate.tasks.classification import ClassificationTask
 from striate.tasks.loading import load_task
@@ -59,6 +60,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     results = write_report(
         folder, task.tally.numpy(), meta.classes, said, lambda places: dataset[(0, places)].images.numpy()
     )
+    tell_evaluation(config, path, record, datamodule, folder, results, task.tally.numpy()["confusion"], said)
     looks = f", {views.name} ({views.count} views a picture)" if task.multiview else ""
     show(results, list(figures), f"{meta.name}, {config['split']} split{looks}")
     names = ("metrics.json", "confusion_matrix.png", "reliability.png", "mistakes.png", "per_class.csv")

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from striate.data.loading import BatchDataset
 from striate.data.module import ImageDataModule
 from striate.evaluation.pixel_collecting import PixelCollector
-from striate.evaluation.pixel_figures import Labelled
 from striate.evaluation.pixel_report import SHOWN, spread, write_pixel_report
 from striate.evaluation.report import begin_report
 from striate.messages import is_main_process, say, shown
-from striate.pipelines.evaluating import default_folder, described, show, test
+from striate.pipelines.evaluating import default_folder, described, drawn, show, test
+from striate.pipelines.telling import tell_evaluation
 from striate.pipelines.viewing import look_at_pixels
 from striate.tasks.segmentation import SegmentationTask
 
@@ -57,14 +56,9 @@ def run(
         {"mosaic.png": places, "mosaic_worst.png": collector.worst_places},
         lambda place: drawn(dataset, place, collector.masks[place]),
     )  # fmt: skip
+    tell_evaluation(config, path, record, datamodule, folder, results, task.tally.numpy()["confusion"])
     looks = f", {views.name} ({views.count} views a picture)" if task.looks is not None else ""
     show(results, list(figures), f"{meta.name}, {split} split{looks}")
     names = ("metrics.json", "mosaic.png", "mosaic_worst.png", "iou.png", "confusion_matrix.png", "per_class.csv")
     say("Worth opening: " + ", ".join(shown(folder / name) for name in names))
     return results
-
-
-def drawn(dataset: BatchDataset, place: int, predicted: np.ndarray) -> Labelled:
-    """A picture of a split with its mask and what was said of it."""
-    batch = dataset[(0, np.array([place]))]
-    return Labelled(dataset.names[place], batch.images[0].numpy(), batch.targets[0].numpy(), predicted)

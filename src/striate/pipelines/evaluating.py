@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -19,6 +20,7 @@ from striate.data.loading import BatchDataset
 from striate.data.meta import Meta
 from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError
+from striate.evaluation.pixel_figures import Labelled
 from striate.evaluation.report import Predictions
 from striate.messages import say
 from striate.storage import sha256_of
@@ -82,6 +84,12 @@ def test(
         message = f"trainer: {' '.join(str(error).split())}"
         raise ConfigurationError(message, do="see conf/trainer/default.yaml") from error
     return task.tally.compute()
+
+
+def drawn(dataset: BatchDataset, place: int, predicted: np.ndarray) -> Labelled:
+    """A picture of a split with its mask and what was said of it."""
+    batch = dataset[(0, np.array([place]))]
+    return Labelled(dataset.names[place], batch.images[0].numpy(), batch.targets[0].numpy(), predicted)
 
 
 def show(results: Mapping[str, float], names: Sequence[str], title: str) -> None:

@@ -15,8 +15,7 @@ from striate.evaluation.pixel_collecting import PixelCollector
 from striate.evaluation.pixel_figures import mosaic
 from striate.evaluation.pixel_report import SHOWN, write_counts
 from striate.evaluation.report import write_predictions
-from striate.pipelines.evaluate_pixels import drawn
-from striate.pipelines.evaluating import answers, described
+from striate.pipelines.evaluating import answers, described, drawn
 from striate.pipelines.showing import WORST, draw_answers
 from striate.storage import write_json
 from striate.tasks.base import SupervisedTask

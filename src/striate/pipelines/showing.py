@@ -14,7 +14,7 @@ from striate.evaluation.figures import confusion_matrix
 from striate.evaluation.pixel_figures import Labelled, mosaic
 from striate.evaluation.pixel_report import spread
 from striate.evaluation.report import Predictions, draw_mistakes
-from striate.pipelines.evaluate_pixels import drawn
+from striate.pipelines.evaluating import drawn
 from striate.tasks.segmentation import SegmentationTask
 from striate.tracking.base import PredictionTable, Tracker
 

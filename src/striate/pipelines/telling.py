@@ -5,25 +5,25 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 from lightning.pytorch.loggers import Logger
 
-from striate import runs
 from striate.callbacks.collecting import Collector
 from striate.data.module import ImageDataModule
 from striate.evaluation.pixel_figures import Labelled
+from striate.evaluation.report import Predictions
 from striate.pipelines.evaluating import answers
-from striate.pipelines.mirrors import harmless, trackers_of
+from striate.pipelines.lineage import code, data_of, first_weights_of, model_of
+from striate.pipelines.mirrors import evaluation_session, harmless, tracked, trackers_of
 from striate.pipelines.show_samples import draw_samples
-from striate.pipelines.showing import MASKS, draw_answers, show_answers
+from striate.pipelines.showing import MASKS, MISTAKES, draw_answers, show_answers
 from striate.resumption import Start
-from striate.storage import load_checkpoint, sha256_of
 from striate.tasks.base import SupervisedTask
 from striate.tasks.classification import ClassificationTask
-from striate.tasks.loading import read_record
 from striate.tracking.base import OF_EPOCHS
-from striate.tracking.lineage import Artifact
 
 SAMPLES = "samples.png"
+_DRAWN = ("reliability.png", "mosaic.png", "mosaic_worst.png", "iou.png")  # by evaluations, beside what all have
 _ROWS, _EPOCHS = 8, 6  # of the sheet of samples
 
 
@@ -69,7 +69,8 @@ def tell_end(
         if tested and collector is not None and isinstance(task, ClassificationTask):
             dataset, classes = data.dataset("test"), data.meta.classes
             said, confusion = answers(dataset, collector, task.temperature), task.tally.numpy()["confusion"]
-            draw_answers(said, confusion, dataset, classes, folder)
+            if not (folder / MISTAKES).is_file():
+                draw_answers(said, confusion, dataset, classes, folder)
             show_answers(trackers, said, confusion, dataset, classes, folder, step)
         for tracker in trackers if masks else ():
             tracker.show("val/mosaic", folder / MASKS, step)
@@ -84,32 +85,36 @@ def tell_end(
                 tracker.make(made)
 
 
-def code() -> dict[str, str]:
-    """The version of the sources."""
-    return {f"code_{name}": value for name, value in runs.code_version().items() if value}
+def tell_evaluation(
+    config: Mapping[str, Any], checkpoint: Path, record: Mapping[str, Any], data: ImageDataModule, folder: Path,
+    results: Mapping[str, float], confusion: np.ndarray, said: Predictions | None = None,
+) -> None:  # fmt: skip
+    """Makes a finished evaluation a run of its own, linked to the weights and the data.
 
-
-def data_of(data: ImageDataModule) -> Artifact:
-    """The prepared set."""
-    meta = data.meta
-    counts = {split: int(number) for split, number in meta.samples.items()}
-    return Artifact(data.name, "dataset", meta.hash, data.folder, {"classes": list(meta.classes), "samples": counts})
-
-
-def first_weights_of(config: Mapping[str, Any], digest: str) -> Artifact | None:
-    """The weights that a run started from, by the name under which the run that made them has named them."""
-    init = config["init"]
-    if init["kind"] == "none" or not digest:
-        return None
-    if init["kind"] == "checkpoint":
-        path = runs.resolve_checkpoint(init["path"], Path(config["paths"]["runs_dir"]), key="init.path", finished=True)
-        return model_of(path, read_record(load_checkpoint(path), path))
-    name = init["weights"] if init["path"] is None else Path(init["path"]).stem
-    return Artifact(f"{init['kind']}_{name}", "model", digest, None if init["path"] is None else Path(init["path"]))
-
-
-def model_of(path: Path, record: Mapping[str, Any], **facts: Any) -> Artifact:
-    """A checkpoint, named by its network and its data."""
-    network = str(record["config"]["model"]["_target_"]).rpartition(".")[2].lower()
-    code = {"code": record["code"].get("revision") or record["code"].get("hash")}
-    return Artifact(f"{network}_{record['meta']['name']}", "model", sha256_of(path), path, {**code, **facts})
+    Args:
+        config: of the evaluation, with the `logger` group.
+        checkpoint: that was evaluated.
+        record: what it says of itself.
+        data: that it was evaluated on.
+        folder: with the report.
+        results: its figures.
+        confusion: (K, K) counts, true classes in rows.
+        said: of each sample; None where pixels have labels.
+    """
+    if not any(config["logger"].values()):
+        return
+    split, classes = config["split"], data.meta.classes
+    with tracked(config["logger"], evaluation_session(folder, checkpoint), config) as loggers, harmless():
+        trackers = trackers_of(loggers)
+        weights, pack = model_of(checkpoint, record), data_of(data)
+        for tracker in trackers:
+            tracker.use(pack)
+            tracker.use(weights)
+            tracker.tell({f"{split}/{name}": value for name, value in results.items()}, 0)
+            for picture in _DRAWN:
+                if (folder / picture).is_file():
+                    tracker.show(f"{split}/{Path(picture).stem}", folder / picture, 0)
+        if said is not None:
+            show_answers(trackers, said, confusion, data.dataset(split), classes, folder, 0, split)
+        for tracker in trackers if said is None else ():
+            tracker.show_confusion(f"{split}/confusion", confusion, classes, 0)

@@ -80,6 +80,7 @@ class WandbTracker(Tracker):
                 self._run = self._init("online")
             except Exception as error:  # W&B has many kinds, and none of them may cost a training its record
                 fault = one_line(error)
+                wandb.teardown()  # its service would go on to say that a run of this name is in use
         if fault is not None:
             self._say(f"{fault}; the run is logged offline")
         if self._run is None:
