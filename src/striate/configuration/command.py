@@ -28,7 +28,12 @@ COMPOSED = "STRIATE_COMPOSED"
 
 
 def command(
-    name: str, *, folder: Path = FOLDER, schema: type | None = None, positional: str | None = None
+    name: str,
+    *,
+    folder: Path = FOLDER,
+    schema: type | None = None,
+    positional: str | None = None,
+    several: bool = False,
 ) -> Callable[[Callable], Callable[..., Any]]:
     """Makes `main(cfg)` a script: `@command("train")` composes `conf/train.yaml`, checks it and calls `main`.
 
@@ -41,6 +46,7 @@ def command(
         folder: where the configuration files lie.
         schema: the dataclass of the root; by default that of `striate.configuration.schema`.
         positional: the key that a first word without a key gives its value, such as a file.
+        several: all words without a key together are that value, a list.
     """
 
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[..., Any]:
@@ -49,7 +55,7 @@ def command(
             if cfg is not None:
                 return main(cfg)
             if positional is not None:
-                sys.argv[1:] = named(sys.argv[1:], positional)
+                sys.argv[1:] = (named_list if several else named)(sys.argv[1:], positional)
             try:
                 return _run(main, name, folder, schema or SCHEMAS[name])
             except StriateError as mistake:
@@ -78,8 +84,24 @@ def named(words: list[str], key: str) -> list[str]:
     """The words of a command line with the first one named, where it is a file or has no key; quoted for Hydra."""
     if not words or words[0].startswith("-") or ("=" in words[0] and not os.path.exists(words[0])):
         return words
-    value = re.sub(r"(\\*)'", r"\1\1\'", words[0])
-    return [f"{key}='{value}'", *words[1:]]
+    return [f"{key}={_quoted(words[0])}", *words[1:]]
+
+
+def named_list(words: list[str], key: str) -> list[str]:
+    """The words of a command line, those that are files or have no key made one list under a key; quoted for Hydra."""
+    options = [word.startswith("-") for word in words]
+    bare = [
+        word
+        for place, word in enumerate(words)
+        if not any(options[max(place - 1, 0) : place + 1]) and ("=" not in word or os.path.exists(word))
+    ]
+    rest = [word for word in words if word not in bare]
+    return [f"{key}=[{','.join(map(_quoted, bare))}]", *rest] if bare else rest
+
+
+def _quoted(word: str) -> str:
+    value = re.sub(r"(\\*)'", r"\1\1\'", word)
+    return f"'{value}'"
 
 
 def _run(main: Callable[[DictConfig], Any], name: str, folder: Path, schema: type) -> Any:
