@@ -108,17 +108,26 @@ def segmentation_intervals(pictures: Counts, *, seed: int = 0) -> dict[str, floa
     if not len(pictures):
         raise ValueError("expected at least one picture, got none")
     draws = np.random.default_rng(seed).multinomial(len(pictures), [1 / len(pictures)] * len(pictures), RESAMPLES)
-    hits, true, predicted = np.moveaxis(np.tensordot(draws, pictures, axes=1), 1, 0)  # each (RESAMPLES, K)
-    iou, shown = _shares(hits, true + predicted - hits), true > 0
-    drawn = {
-        "miou": (np.nan_to_num(iou) * shown).sum(1) / np.maximum(shown.sum(1), 1),
-        "pixel_accuracy": hits.sum(1) / np.maximum(true.sum(1), 1),
-    }
-    bounds = {name: np.percentile(values, [2.5, 97.5]) for name, values in drawn.items()}
+    bounds = {name: np.percentile(values, [2.5, 97.5]) for name, values in drawn_figures(pictures, draws).items()}
     return {
         f"{name}_{end}": float(pair[place])
         for name, pair in bounds.items()
         for place, end in enumerate(("low", "high"))
+    }
+
+
+def drawn_figures(pictures: Counts, draws: Counts) -> dict[str, Floats]:
+    """`miou` and `pixel_accuracy` of sets of pictures, each (R,).
+
+    Args:
+        pictures: (N, 3, K) as `segmentation_intervals` takes them.
+        draws: (R, N) how often each picture is in each set.
+    """
+    hits, true, predicted = np.moveaxis(np.tensordot(draws, pictures, axes=1), 1, 0)  # each (R, K)
+    iou, shown = _shares(hits, true + predicted - hits), true > 0
+    return {
+        "miou": (np.nan_to_num(iou) * shown).sum(1) / np.maximum(shown.sum(1), 1),
+        "pixel_accuracy": hits.sum(1) / np.maximum(true.sum(1), 1),
     }
 
 

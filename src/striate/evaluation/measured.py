@@ -1,0 +1,196 @@
+"""A run as others are compared with: its configuration, its figures, its answer to every sample; and who may not be."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from striate import runs
+from striate.errors import ConfigurationError, DataError, StorageError, nearest
+from striate.evaluation.tables import cell
+from striate.messages import shown
+
+FIGURES = {"classification": "top1_micro", "segmentation": "miou"}  # what a comparison is about where nobody says
+_NAMED = 3  # entries that a message lists
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run with the answers that one split of its data got from it.
+
+    Args:
+        folder: of the run.
+        config: its resolved configuration.
+        weights: SHA-256 of the weights that it started from, "" for none.
+        about: what was evaluated and how, as `evaluation.json` says it.
+        figures: as `metrics.json` says them, without the name of the split.
+        samples: (name, true class) of each sample, in order; of pictures with masks the name alone.
+        hits: (N,) whether each answer is right; None of pictures with masks.
+        sums: (N, 3, K) pixels of each picture: hits, true and predicted of each class; None without masks.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    weights: str
+    about: Mapping[str, Any]
+    figures: Mapping[str, float]
+    samples: Sequence[tuple[str, ...]]
+    hits: NDArray[np.bool_] | None = None
+    sums: NDArray[np.int64] | None = None
+
+    @property
+    def kind(self) -> str:
+        return "segmentation" if self.hits is None else "classification"
+
+    @cached_property
+    def code(self) -> str:
+        """The hash of the code that trained it."""
+        return str(self.about["checkpoint"]["code"].get("hash"))
+
+    def figure(self, name: str) -> float:
+        """One of its figures.
+
+        Raises:
+            ConfigurationError: it has none of this name; the message says which it has.
+        """
+        if name not in self.figures:
+            raise ConfigurationError(
+                f"figure={name}: {shown(self.folder)} has no such figure",
+                nearest=None if (found := nearest(name, self.figures)) is None else f"figure={found}",
+                do=f"choose among {', '.join(self.figures)}",
+            )
+        return float(self.figures[name])
+
+
+def answers_of(folder: Path, split: str) -> Path | None:
+    """Where the answers of a run lie: those of its own test, or of an evaluation; None where there are none to use."""
+    for place in (folder, folder / f"evaluation_{split}"):
+        about = _read_json(place / "evaluation.json")
+        complete = (place / "metrics.json").is_file() and _table(place) is not None
+        if about and complete and about.get("measure") and about["data"]["split"] == split:
+            return place
+    return None
+
+
+def read_measured(folder: Path, place: Path, config: Mapping[str, Any], weights: str) -> Measured:
+    """Reads a run.
+
+    Args:
+        folder: of the run.
+        place: of its answers, from `answers_of`.
+        config: of the run.
+        weights: hash of those that it started from.
+
+    Raises:
+        StorageError: the files contradict each other.
+    """
+    about, metrics, table = _read_json(place / "evaluation.json"), _read_json(place / "metrics.json"), _table(place)
+    assert about is not None and metrics is not None and table is not None  # noqa: PT018 (`answers_of` has seen them)
+    split = about["data"]["split"]
+    figures = {name.removeprefix(f"{split}/"): value for name, value in metrics.items()}
+    if place == folder:
+        figures = {name.removeprefix(f"{split}/"): metrics[name] for name in metrics if name.startswith(f"{split}/")}
+    with open(table, encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    common = (folder, config, weights, about, figures)
+    try:
+        if table.name == "pixel_counts.csv":
+            return Measured(*common, *_pictures(rows, about["classes"]))
+        samples = [(row["name"], row["true"]) for row in rows]
+        measured = Measured(*common, samples, np.array([row["true"] == row["predicted"] for row in rows], bool))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{shown(table)} is damaged: {error!r}", do=f"measure anew: {_evaluate(folder)}") from error
+    # Figures pass through single precision in training; a file that was exchanged is off by at least one sample.
+    if not rows or abs(float(np.mean(measured.hits)) - figures.get("top1_micro", -1)) > 0.5 / len(rows):  # type: ignore[arg-type]
+        raise StorageError(
+            f"{shown(table)} is not what {shown(place / 'metrics.json')} was made of",
+            do=f"measure anew: {_evaluate(folder)}",
+        )
+    return measured
+
+
+def _pictures(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> tuple[list[tuple[str]], None, Any]:
+    labels = {cell(name): label for label, name in enumerate(classes)}
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    places = {name: place for place, name in enumerate(names)}
+    sums = np.zeros((len(names), 3, len(classes)), np.int64)
+    for row in rows:
+        if row["class"]:
+            counts = [int(row[count]) for count in ("hits", "true", "predicted")]
+            sums[places[row["name"]], :, labels[row["class"]]] = counts
+    return [(name,) for name in names], None, sums
+
+
+def _table(place: Path) -> Path | None:
+    found = [place / name for name in ("predictions.csv", "pixel_counts.csv") if (place / name).is_file()]
+    return found[0] if found else None
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _evaluate(folder: Path) -> str:
+    return f"python src/evaluate.py ckpt_path={shown(folder)}"
+
+
+def require_comparable(measured: Sequence[Measured]) -> None:
+    """Refuses runs whose figures do not speak of the same thing, saying which and how they differ from the first.
+
+    Raises:
+        DataError: another data hash, or other samples in the split.
+        ConfigurationError: other code made the figures, or pictures were looked at otherwise.
+    """
+    first = measured[0]
+    for others, fault, kind, do in (
+        ([run for run in measured if _data(run) != _data(first)], _other_data, DataError,
+         "compare runs on one prepared set, or measure all on it: python src/evaluate.py ckpt_path=RUN data=…"),
+        ([run for run in measured if run.samples != first.samples], _other_samples, DataError,
+         "compare runs with the same split"),
+        ([run for run in measured if run.about["measure"] != first.about["measure"]], _other_code, ConfigurationError,
+         "again=true measures all of them anew, with the code as it is now"),
+        ([run for run in measured if run.about["views"] != first.about["views"]], _other_views, ConfigurationError,
+         "again=true measures all of them anew, with one view"),
+    ):  # fmt: skip
+        if others:
+            more = f"; {len(others) - 1} more like it" if len(others) > 1 else ""
+            raise kind(f"{shown(others[0].folder)} {fault(others[0], first)}{more}", do=do)
+
+
+def _data(run: Measured) -> tuple[str, str]:
+    return run.about["data"]["hash"], run.about["data"]["split"]
+
+
+def _other_data(run: Measured, first: Measured) -> str:
+    (name, hashed), (own, own_hash) = ((entry.about["data"]["name"], _data(entry)[0][:12]) for entry in (run, first))
+    changed = runs.differences(first.config, run.config)
+    how = [f"{key}: {old} → {new}" for key, (old, new) in changed.items() if key.startswith("data.")]
+    said = f" ({'; '.join(how[:_NAMED])})" if how else ""
+    return f"has another data hash: {name} {hashed}, {shown(first.folder)} has {own} {own_hash}{said}"
+
+
+def _other_samples(run: Measured, first: Measured) -> str:
+    places = zip(run.samples, first.samples, strict=False)
+    pair = next(((ours, theirs) for ours, theirs in places if ours != theirs), None)
+    how = "" if pair is None else f", the first that differs is {' of '.join(pair[0])}, there {' of '.join(pair[1])}"
+    counts = f"{len(run.samples)} samples, {shown(first.folder)} {len(first.samples)}"
+    return f"has another {run.about['data']['split']} split: {counts}{how}"
+
+
+def _other_code(run: Measured, first: Measured) -> str:
+    hashes = (entry.about["measure"][:12] for entry in (run, first))
+    return "was measured by other code: {}, {} by {}".format(*(next(hashes), shown(first.folder), next(hashes)))
+
+
+def _other_views(run: Measured, first: Measured) -> str:
+    own, others = (entry.about["views"]["name"] for entry in (run, first))
+    return f"was measured with views={own}, {shown(first.folder)} with views={others}"
