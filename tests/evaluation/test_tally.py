@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from striate.errors import DivergedError
-from striate.evaluation.metrics import wilson_interval
+from striate.evaluation.metrics import macro_recall_interval, wilson_interval
 from striate.evaluation.tally import ClassificationTally
 
 examples = settings(deadline=None, max_examples=60, derandomize=True)
@@ -186,6 +186,20 @@ def test_intervals_are_those_of_the_shares():
         expected = wilson_interval(round(figures[name] * 50), 50)
         assert (intervals[f"{name}_low"], intervals[f"{name}_high"]) == expected
         assert expected[0] < figures[name] < expected[1]
+    assert intervals["recall_macro_low"] < figures["recall_macro"] < intervals["recall_macro_high"]
+
+
+def test_the_interval_of_the_macro_recall_holds_the_truth():
+    """Of unbalanced classes with known recalls, some 95 % of the intervals hold the mean; never beyond 0 and 1."""
+    chance, recalls, samples = np.random.default_rng(0), np.array([0.95, 0.7, 0.5]), np.array([200, 40, 12])
+    held = 0
+    for _ in range(1500):
+        hits = chance.binomial(samples, recalls)
+        low, high = macro_recall_interval(np.diag(hits) + np.roll(np.diag(samples - hits), 1, axis=1))
+        held += low <= recalls.mean() <= high
+    assert 0.92 < held / 1500 < 0.98
+    assert macro_recall_interval(np.diag([5, 0, 2]))[1] == 1.0  # a class without samples says nothing
+    assert macro_recall_interval(np.array([[0, 3], [2, 0]]))[0] == 0.0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -21,6 +21,12 @@ BINS = 15  # as in Guo et al. (2017), table 1
 CALIBRATED = "{}_calibrated"  # a figure after temperature scaling
 TOP = 5  # the second figure of ImageNet's challenge
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
+# What figures are called elsewhere: the mean of the classes' recalls is the balanced accuracy.
+OTHER_NAMES = {
+    **dict.fromkeys(("balanced_accuracy", "accuracy_macro", "macro_accuracy", "top1_macro"), "recall_macro"),
+    **dict.fromkeys(("accuracy", "acc", "top1", "accuracy_micro"), "top1_micro"),
+    **dict.fromkeys(("f1", "macro_f1", "f1_score"), "f1_macro"),
+}
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -134,9 +140,9 @@ def classification_figures(state: Mapping[str, Any]) -> dict[str, float]:
     Returns:
         `loss` (weighted mean of the criterion over samples; left out where none was given), `nll` (mean negative log
         likelihood, in nats), `brier` (mean squared error of the probabilities, summed over classes, 0 to 2; Brier
-        1950), `top1_micro`, `top5_micro` (more than 5 classes only), `error_micro`, `precision_macro`, `recall_macro`,
-        `f1_macro`, `ece_15bins`; and where a temperature was there, `nll_calibrated`, `brier_calibrated` and
-        `ece_15bins_calibrated` after it. All in 0 to 1 but `loss`, `nll` and `brier`.
+        1950), `top1_micro`, `top5_micro` (more than 5 classes only), `error_micro`, `precision_macro`, `recall_macro`
+        (balanced or macro accuracy), `f1_macro`, `ece_15bins`; and where a temperature was there, `nll_calibrated`,
+        `brier_calibrated` and `ece_15bins_calibrated` after it. All in 0 to 1 but `loss`, `nll` and `brier`.
 
     Raises:
         ValueError: no samples, or a criterion for some of them only.
@@ -182,13 +188,14 @@ def probability_figures(state: Mapping[str, Any], samples: int) -> dict[str, flo
 
 
 def classification_intervals(state: Mapping[str, Any]) -> dict[str, float]:
-    """95 % intervals of the micro averages.
+    """95 % intervals of the micro averages and of the macro average of recall.
 
     Args:
         state: as for `classification_figures`.
 
     Returns:
-        `top1_micro_low`, `top1_micro_high` and, for more than 5 classes, `top5_micro_low`, `top5_micro_high`.
+        `top1_micro_low`, `top1_micro_high`, `recall_macro_low`, `recall_macro_high` and, for more than 5 classes,
+        `top5_micro_low`, `top5_micro_high`.
 
     Raises:
         ValueError: no samples.
@@ -200,7 +207,26 @@ def classification_intervals(state: Mapping[str, Any]) -> dict[str, float]:
     intervals: dict[str, float] = {}
     for name, count in hits.items():
         intervals[f"{name}_low"], intervals[f"{name}_high"] = wilson_interval(count, int(confusion.sum()))
+    intervals["recall_macro_low"], intervals["recall_macro_high"] = macro_recall_interval(confusion)
     return intervals
+
+
+def macro_recall_interval(confusion: Counts) -> tuple[float, float]:
+    """Bounds of the mean of the classes' recalls, 95 %, from Wilson's of each (method of variance estimates recovery).
+
+    Source: G. Y. Zou & A. Donner, "Construction of confidence limits about effect measures: a general approach",
+    Statistics in Medicine 27 (2008), equation 3 for a mean of independent shares.
+
+    Args:
+        confusion: (K, K) counts, true classes in rows, with at least one sample.
+    """
+    samples, hits = confusion.sum(axis=1), confusion.diagonal()
+    there = samples > 0
+    hits, samples = hits[there], samples[there]
+    bounds = np.array([wilson_interval(*pair) for pair in zip(hits.tolist(), samples.tolist(), strict=True)])
+    recalls = hits / samples
+    below, above = (float(np.sqrt(((recalls - side) ** 2).sum())) / len(recalls) for side in bounds.T)
+    return float(recalls.mean()) - below, float(recalls.mean()) + above
 
 
 def class_table(confusion: Counts, class_names: Sequence[str]) -> list[dict[str, Any]]:
