@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from measuring import HEADINGS, ROOT, Row, environment, row_of
 
-SCRIPTS = ("loader", "step", "prepare", "memory", "startup")
+SCRIPTS = ("loader", "step", "prepare", "memory", "startup", "probe")
 RESULTS = Path(__file__).with_name("results.json")
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 

@@ -101,6 +101,13 @@ def test_prepare(folder):
     assert sum(row.least is not None for row in rows) == 2
 
 
+def test_probe(folder):
+    probe = importlib.import_module("probe")
+    rows = probe.measure(folder, 1, True, ("lenet5_modern",))
+    assert [row.least for row in sane(rows, *(row.against for row in rows))] == [10.0, 10.0]
+    assert rows[0].against == "forward pass"
+
+
 @pytest.mark.slow
 def test_first_step_of_the_default_run(folder):
     startup = importlib.import_module("startup")
