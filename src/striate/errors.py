@@ -62,6 +62,18 @@ class StorageError(StriateError):
     exit_code = 5
 
 
+class PrunedRun(StriateError):
+    """A trial that its study has given up, since others were better at the same epoch."""
+
+    exit_code = 6
+
+
+class CheckError(StriateError):
+    """A check of data, network or training that failed."""
+
+    exit_code = 7
+
+
 class InterruptedRun(StriateError):
     """A run that was told to stop, saved itself and can go on; 143 for SIGTERM, 130 for Ctrl-C."""
 

@@ -116,7 +116,7 @@ def test_sweep_gives_each_trial_a_process_and_goes_on_after_a_failure(small) -> 
     swept = small.shell("-m", LIGHT, "seed=1", "mode=diverge,fast", STRIATE_RUNS=str(small.root / "runs"))
     assert swept.returncode == 4
     assert swept.stdout.count("seed 1") == 2
-    assert swept.stderr.count("failed: 4") == 1
+    assert swept.stderr.count("trial 0 (mode=diverge) diverged: exit code 4") == 1
     assert not list(small.here.iterdir())
 
 

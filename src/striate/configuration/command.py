@@ -18,9 +18,9 @@ from striate.configuration.explaining import explain
 from striate.configuration.keys import InvalidEntry
 from striate.configuration.origin import Invocation
 from striate.configuration.schema import SCHEMAS
-from striate.configuration.trials import run_trial
+from striate.configuration.trials import SweepOrder, program_of, run_trial
 from striate.configuration.words import explain_arguments, explain_sweep
-from striate.errors import ConfigurationError, DivergedError, InterruptedRun, StriateError
+from striate.errors import ConfigurationError, DivergedError, InterruptedRun, PrunedRun, StriateError
 from striate.messages import is_main_process
 
 TRACEBACKS = "HYDRA_FULL_ERROR"
@@ -65,7 +65,7 @@ def command(
                     print(mistake, file=sys.stderr)
                 # What all processes of a run raise together the first one reports. Were another faster to leave with a
                 # code of its own, Lightning would kill the first before it has put its run in order.
-                together = not is_main_process() and isinstance(mistake, InterruptedRun | DivergedError)
+                together = not is_main_process() and isinstance(mistake, InterruptedRun | DivergedError | PrunedRun)
                 sys.exit(0 if together else mistake.exit_code)
             except (KeyboardInterrupt, SystemExit) as stop:
                 # Lightning answers Ctrl-C by leaving with 1, as if there were a fault.
@@ -112,8 +112,10 @@ def _run(main: Callable[[DictConfig], Any], name: str, folder: Path, schema: typ
     invocation = Invocation(
         arguments.config_name or name, Path(arguments.config_path or folder), tuple(arguments.overrides)
     )
+    keep_hydra_from_writing(folder)
     if arguments.multirun and (mistake := explain_sweep(invocation)) is not None:
         raise mistake
+    program = program_of(arguments)
     asked, composed = os.environ.get(TRACEBACKS), os.environ.get(COMPOSED)
     outcome: dict[str, Any] = {"checked": False, "code": 0}
 
@@ -122,7 +124,7 @@ def _run(main: Callable[[DictConfig], Any], name: str, folder: Path, schema: typ
         try:
             _set(TRACEBACKS, asked)
             if _is_one_of_many():
-                outcome["code"] = run_trial(arguments) or outcome["code"]
+                outcome["code"] = run_trial(program) or outcome["code"]
             else:
                 _compare_with_first_process(cfg)
                 settled(cfg, schema)
@@ -133,7 +135,7 @@ def _run(main: Callable[[DictConfig], Any], name: str, folder: Path, schema: typ
         finally:
             _set(TRACEBACKS, "1")
 
-    keep_hydra_from_writing()
+    job.order = SweepOrder(program, functools.partial(settled, schema=schema), asked)  # type: ignore[attr-defined]
     _set(TRACEBACKS, "1")  # Hydra raises instead of printing and leaving
     try:
         hydra.main(version_base="1.3", config_path=str(folder), config_name=name)(job)()

@@ -71,14 +71,18 @@ def offer(group: str, option: str, value: Any) -> None:
     ConfigStore.instance().store(name=option, node={group: value}, group=group, package="_global_", provider="striate")
 
 
-def keep_hydra_from_writing() -> None:
+def keep_hydra_from_writing(folder: Path = FOLDER) -> None:
     """Makes Hydra run in the current directory without making or writing anything in it, whatever is composed.
 
     Run directories are made by the run itself, atomically, and only once its configuration was found to be valid.
     A sweep (`-m`) gets a directory for its ledger (`striate.sweeping`); each trial makes a run directory like any run.
+
+    Args:
+        folder: where the configuration files lie.
     """
     from hydra.conf import HydraConf, JobConf, RunDir, SweepDir
     from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
 
     own = {"job_logging": "stdout", "sweeper": "grid"}
     defaults: list[Any] = [
@@ -97,3 +101,8 @@ def keep_hydra_from_writing() -> None:
     # For folders that have no group `hydra` of their own, such as that of a run.
     grid = OmegaConf.load(FOLDER / "hydra" / "sweeper" / "grid.yaml")
     store.store(group="hydra/sweeper", name="grid", node=grid, provider="striate")
+    # Plugins register options too; where a file has the same name Hydra would take theirs for its schema.
+    Plugins.instance()
+    for group in ("sweeper", "launcher"):
+        for file in (folder / "hydra" / group).glob("*.yaml"):
+            store.repo["hydra"].get(group, {}).pop(file.name, None)

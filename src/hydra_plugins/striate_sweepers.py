@@ -1,0 +1,58 @@
+"""The sweepers behind `-m`: `hydra/sweeper=grid` (the default) and `hydra/sweeper=optuna`.
+
+They lie here because Hydra takes plugins from `hydra_plugins` alone; what they do is in `striate.sweeping`. Hydra
+imports this file at each start, so it imports nothing heavy.
+"""
+
+from typing import Any
+
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, open_dict
+
+
+class StriateSweeper(Sweeper):
+    """What both have in common."""
+
+    def __init__(self, **settings: Any):
+        self.settings = settings
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
+        """Keeps what Hydra gives."""
+        self.context, self.task, self.config = hydra_context, task_function, config
+
+    def prepare(self, call: Any) -> Any:
+        """The plan of the sweep that was asked for."""
+        raise NotImplementedError
+
+    def sweep(self, arguments: list[str]) -> int:
+        """Runs all trials that are not done yet, and reports.
+
+        Raises:
+            SystemExit: with the exit code of a trial that failed.
+        """
+        from striate.sweeping.calling import Call
+
+        assert self.config is not None
+        with open_dict(self.config):
+            call = Call(self.config, self.context, self.task.order, self.settings, arguments)
+        return call.carry_out(self.prepare(call))
+
+
+class GridSweeper(StriateSweeper):
+    """Every combination of the values on the command line."""
+
+    def prepare(self, call: Any) -> Any:
+        """The cells."""
+        from striate.sweeping.calling import grid
+
+        return grid(call)
+
+
+class OptunaSweeper(StriateSweeper):
+    """Trials that Optuna proposes."""
+
+    def prepare(self, call: Any) -> Any:
+        """The study."""
+        from striate.sweeping.calling import study
+
+        return study(call)
