@@ -147,20 +147,21 @@ def test_a_process_that_was_started_by_another_takes_its_choices(places, digits,
 
 
 def test_a_folder_of_small_pictures(type_words, pictures, tmp_path, capsys):
-    root = pictures({"0": 120, "1": 120, "2": 40, "7": 3}, [8])
+    root = pictures({"0": 120, "1": 120, "2": 40, "7": 3}, [12])
     type_words("experiment=finetune", f"data.root={root}", f"paths.prepared_dir={tmp_path / 'p'}",
-               "trainer.max_epochs=4", "data.batch_size=20")  # fmt: skip
+               "trainer.max_epochs=5", "data.batch_size=20")  # fmt: skip
     said = capsys.readouterr().out
     folder, facts = newest(tmp_path)
     config = kept(folder)
     assert "too small for public weights: from scratch" in said
     assert config["model"]["depth"] == 20
-    assert config["loss"]["class_weights"] == "balanced"
+    assert len(config["loss"]["class_weights"]) == 4
+    assert "by the root of the counts" in said
     assert config["monitor"] == {"metric": "val/loss", "mode": "min"}
     assert config["augmentation"]["_target_"].endswith("RandomAffine")
-    assert (config["data"]["batch_size"], config["trainer"]["max_epochs"]) == (20, 4), "typed"
+    assert (config["data"]["batch_size"], config["trainer"]["max_epochs"]) == (20, 5), "typed"
     assert not {"data.batch_size", "trainer.max_epochs"} & set(config["chosen"])
-    assert facts["metrics"]["test/top1_micro"] > 0.8
+    assert facts["metrics"]["test/top1_micro"] > 0.65, "the most frequent class is 0.42"
     assert "python src/predict.py ckpt_path=" in said
     assert "mistakes.png" in said
     assert (folder / "mistakes.png").is_file()

@@ -6,6 +6,7 @@ from typing import Any
 from striate.pipelines.situation import Choice, Data, Machine, Weights
 
 UNBALANCED = 2.0  # the most frequent class over the rarest, from which on classes are weighted
+RARE = 20.0  # the same, from which on a rare class is not given all the weight that balances it
 UNBALANCED_PIXELS = 10.0  # likewise of pixels, of which one class always has most
 FINE_ENOUGH = 100  # validation pictures: below, accuracy moves in leaps, and the loss selects
 LARGEST_BATCH = {True: 128, False: 64}  # on a GPU, on a CPU; with masks a quarter
@@ -22,7 +23,11 @@ def class_weights(data: Data) -> Choice:
     said = f"the most frequent class has {ratio:.3g} times the {what} of the rarest ({most:,} and {least:,})"
     if ratio < (UNBALANCED_PIXELS if data.pixels else UNBALANCED):
         return Choice(None, said)
-    return Choice("median_frequency" if data.pixels else "balanced", said)
+    if data.pixels or ratio <= RARE:
+        return Choice("median_frequency" if data.pixels else "balanced", said)
+    roots = [math.sqrt(max(count, 1)) for count in data.counts]
+    weights = [float(f"{sum(data.counts) / sum(roots) / root:.3g}") for root in roots]
+    return Choice(weights, f"{said}: by the root of the counts, lest single pictures rule")
 
 
 def monitor(data: Data) -> Choice | None:
