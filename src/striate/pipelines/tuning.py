@@ -87,7 +87,9 @@ def found_rate(config: Mapping[str, Any], datamodule: ImageDataModule) -> Choice
 
 
 def found_batch(config: Mapping[str, Any], datamodule: ImageDataModule, most: int | None = None) -> Choice:
-    """The largest power of two whose training step fits: by trial on a GPU, by estimate of the free memory on a CPU.
+    """The largest batch whose training step fits: by trial on a GPU, by estimate of the free memory on a CPU.
+
+    Powers of two, times the devices and the parts in which they compute it.
 
     Args:
         config: settled.
@@ -97,14 +99,14 @@ def found_batch(config: Mapping[str, Any], datamodule: ImageDataModule, most: in
     """
     meta, shape, samples = datamodule.meta, datamodule.input_shape, len(datamodule.dataset("train"))
     limit = min(samples, max(8, min(_LARGEST_BATCH, samples // 20))) if most is None else most
-    accumulate = config["trainer"]["accumulate_grad_batches"]
+    parts = config["trainer"]["accumulate_grad_batches"] * device_count(config["trainer"])
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
     network = build_network(config["model"], meta, config["seed"], datamodule.input_shape[1:])
-    found, reason = accumulate, f"more would leave few steps an epoch of {samples:,} pictures"
+    found, reason = parts, f"more would leave few steps an epoch of {samples:,} pictures"
     if most is not None and samples > 20 * most:
         reason = "usual, and it fits into the memory"
     while found * 2 <= limit:
-        part = found * 2 // accumulate
+        part = found * 2 // parts
         fits = _step_fits(network, config, shape, part) if on_gpu else (
             training_memory(network, shape, part, optimizer_slots=2).total < _SHARE_OF_MEMORY * free_memory()
         )  # fmt: skip
