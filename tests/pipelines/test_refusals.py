@@ -1,14 +1,11 @@
 """What people do wrong, with the real configuration and real data: what they are told, and what is left as it was."""
 
-import http.server
 import json
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from PIL import Image
 
 import processes
 from striate import runs
-from striate.callbacks import tracking
 from striate.configuration.keys import nearest_key
 from striate.data.meta import Meta
 from striate.errors import ConfigurationError, DataError, InterruptedRun, StorageError, StriateError
@@ -328,85 +324,6 @@ def test_a_full_disk_stops_after_three_tries_with_what_was_there_before(places, 
     after = {path.name: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert after == before
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "step-00000007.ckpt")["global_step"] == 7
-
-
-# ---- loggers ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server():
-    """`server(status, body)` starts a loopback server that answers so, or never when `status` is None; its address."""
-    running = []
-
-    def start(status, body=b""):
-        if status is None:
-            silent = socket.create_server(("127.0.0.1", 0))
-            running.append(silent.close)
-            return f"http://127.0.0.1:{silent.getsockname()[1]}"
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *arguments):
-                pass
-
-        found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        running.extend((found.shutdown, found.server_close))
-        return f"http://127.0.0.1:{found.server_port}"
-
-    yield start
-    for stop in running:
-        stop()
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "says"),
-    [
-        (None, b"", "does not answer"),
-        (500, b"", "does not answer (HTTP Error 500"),
-        (200, b"<html>", "does not answer"),
-        (200, b'{"data": {"viewer": null}}', "does not know this login"),
-        (200, b'{"data": {"viewer": {"id": "me"}}}', None),
-    ],
-)
-def test_weights_and_biases_is_asked_before_it_is_trusted(server, monkeypatch, status, body, says):
-    monkeypatch.setenv("WANDB_BASE_URL", server(status, body))
-    monkeypatch.setenv("WANDB_API_KEY", "x")
-    started = time.monotonic()
-    fault = tracking._fault()
-    assert time.monotonic() - started < 2
-    assert fault is None if says is None else says in fault
-
-
-def test_a_closed_port_and_no_login_mean_offline(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.delenv("WANDB_MODE")
-    for key in (None, "x"):
-        monkeypatch.delenv("WANDB_API_KEY", raising=False) if key is None else monkeypatch.setenv("WANDB_API_KEY", key)
-        monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-        monkeypatch.setenv("HOME", str(tmp_path))
-        assert tracking.wandb_logger(str(tmp_path), "run")._offline
-        said = capsys.readouterr().out
-        assert "wandb sync" in said
-        assert ("does not answer" in said) == (key is not None)
-
-
-def test_a_mirror_that_fails_does_not_stop_the_run(train, tmp_path, monkeypatch, capsys):
-    def fail(*arguments, **keywords):
-        raise ConnectionResetError("Connection lost")
-
-    monkeypatch.setattr(tracking.WandbLogger, "log_metrics", fail)
-    monkeypatch.setattr(tracking.WandbLogger, "log_hyperparams", lambda *arguments: None)
-    train(*QUICK, "logger=wandb")
-    ((_, facts),) = runs.all_runs(tmp_path / "runs")
-    assert facts["status"] == "finished"
-    assert capsys.readouterr().out.count("Connection lost") == 1
 
 
 # ---- the real commands -----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from striate.errors import DivergedError, InterruptedRun, StriateError
 from striate.messages import is_main_process, say
 from striate.tracking.base import Ending, Session, Tracker, one_line
 
-SWEEP = "STRIATE_SWEEP"  # the name of the sweep that a process is a trial of
+SWEEP = "WANDB_RUN_GROUP"  # in the environment of a trial: the name of its sweep, also for others than W&B
 
 
 def training_session(run: runs.Run) -> Session:
@@ -55,7 +55,7 @@ def tracked(nodes: Mapping[str, Any], session: Session, config: Mapping[str, Any
     try:
         for name, node in nodes.items() if is_main_process() else ():
             if node:
-                own = {"session": session} if node["_target_"].startswith("striate.") else {}
+                own: dict[str, Any] = {"session": session} if node["_target_"].startswith("striate.") else {}
                 loggers.append(build(node, f"logger.{name}", **own))
         for logger in loggers:
             logger.log_hyperparams(dict(runs.flatten(masked(config))))

@@ -90,7 +90,7 @@ class Tracker(Logger):
     """
 
     title: ClassVar[str]
-    patience: ClassVar[float] = 60.0
+    patience: float = 60.0
 
     def __init__(self, session: Session):
         super().__init__()

@@ -65,12 +65,12 @@ def _locked(folder: Path, path: Path) -> str | None:
     try:
         stages = yaml.safe_load((folder / LOCK).read_text(encoding="utf-8"))["stages"].values()
         outputs = [output for stage in stages for output in stage.get("outs", [])]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
-        return None
-    for output in outputs:
-        # The lock is of the last `dvc repro`; what was written since then has no hash yet.
-        if (folder / output["path"]).resolve() == path and output.get("size") == _size(path):
-            return output.get("md5")
+        for output in outputs:
+            # The lock is of the last `dvc repro`; what was written since then has no hash yet.
+            if (folder / output["path"]).resolve() == path and output.get("size") == _size(path):
+                return output.get("md5")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):  # nobody's lock
+        pass
     return None
 
 

@@ -1,5 +1,6 @@
 """MLflow: a database in the run directory, or a server."""
 
+import importlib
 import logging
 import os
 from collections.abc import Mapping
@@ -31,8 +32,8 @@ class MlflowTracker(Tracker):
 
     def __init__(self, session: Session, address: str | None, experiment: str):
         super().__init__(session)
-        self._folder, self._experiment, self._logger = session.folder / FOLDER, experiment, None
-        self._address = address
+        self._folder, self._address, self._experiment = session.folder / FOLDER, address, experiment
+        self._logger: MLFlowLogger | None = None
         self._kept = self._folder / "run_id"
         self.continues = self._kept.is_file()
         self._tell(self._begin)
@@ -123,9 +124,8 @@ def mlflow_logger(session: Session, tracking_uri: str | None = None, experiment:
     for name, value in _IMPATIENT.items():
         os.environ.setdefault(name, value)
     try:
-        import alembic  # noqa: F401
-        import mlflow  # noqa: F401
-        import sqlalchemy  # noqa: F401
+        for package in ("mlflow", "sqlalchemy", "alembic"):  # the latter two for databases
+            importlib.import_module(package)
     except ImportError as error:
         raise missing(error, "mlflow") from error
     return MlflowTracker(session, tracking_uri, experiment)

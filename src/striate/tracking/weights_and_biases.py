@@ -19,8 +19,10 @@ from striate.tracking.base import Ending, PredictionTable, Session, Tracker, mis
 from striate.tracking.lineage import Artifact
 
 STEP = "trainer/global_step"  # Lightning's name, which dashboards know
-BY_EPOCH = ("train/*", "val/*", "best/*", "gradient/*")
-BY_EPOCH += ("gradient_norm", "learning_rate", "seconds", "samples_per_second", "waiting")
+BY_EPOCH = (
+    "train/*", "val/*", "best/*", "gradient/*", "gradient_norm", "learning_rate", "seconds", "samples_per_second",
+    "waiting",
+)  # fmt: skip
 BY_STEP = ("batch/*", "rate/*")
 _LARGEST_TABLE = 100  # classes up to which a confusion matrix goes as a table; its picture always goes
 _IGNORED = 255  # in masks
@@ -45,7 +47,7 @@ class WandbTracker(Tracker):
     ):
         super().__init__(session)
         self.continues = any((session.folder / "wandb").glob(f"*run-*-{session.key}"))
-        self.patience = start + finish + 10
+        self.patience = start + finish + 60
         self.mode, self.artifacts, self.start, self.finish = mode, artifacts, start, finish
         self.options = dict(options)
         self.offline = False
@@ -138,7 +140,7 @@ class WandbTracker(Tracker):
     def _predictions(self, key: str, said: PredictionTable, step: int) -> None:
         import wandb
 
-        columns = ["picture", "file", "truth", "prediction", "confidence", "right"]
+        columns: list[str | int] = ["picture", "file", "truth", "prediction", "confidence", "right"]
         rows = [
             [wandb.Image(picture), name, truth, predicted, confidence, truth == predicted]
             for picture, name, truth, predicted, confidence in zip(
@@ -152,7 +154,7 @@ class WandbTracker(Tracker):
 
         if len(class_names) > _LARGEST_TABLE:
             return
-        columns = ["Actual", "Predicted", "nPredictions"]
+        columns: list[str | int] = ["Actual", "Predicted", "nPredictions"]
         rows = [
             [true, predicted, int(confusion[row, column])]
             for row, true in enumerate(class_names)
@@ -160,7 +162,7 @@ class WandbTracker(Tracker):
         ]
         chart = wandb.plot_table(
             data_table=wandb.Table(columns=columns, data=rows), vega_spec_name="wandb/confusion_matrix/v1",
-            fields={name: name for name in columns}, string_fields={"title": key},
+            fields={str(name): str(name) for name in columns}, string_fields={"title": key},
         )  # fmt: skip
         self._run.log({key: chart}, step=step)
 
@@ -240,6 +242,7 @@ def wandb_logger(
     if wanted == "auto":
         wanted = "online" if server.key() is not None else "offline"
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its reports about itself wait for a server that hangs
     try:
         import wandb  # noqa: F401 (here, and not in the thread, so that it is missed before the run)
     except ImportError as error:
