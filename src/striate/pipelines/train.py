@@ -20,12 +20,12 @@ from striate.errors import (
     PrunedRun,
     StorageError,
     StriateError,
-    nearest,
 )
 from striate.messages import calm_libraries, is_main_process, say, shown
 from striate.pipelines import choosing, plan, starting, transferring
 from striate.pipelines.devices import lost_process
 from striate.pipelines.fitting import carry_out
+from striate.pipelines.requiring import require_measured, require_one_balance
 from striate.storage import require_writable
 from striate.tasks.base import SupervisedTask
 from striate.tasks.building import build_network, build_task, choose_task, require_picture_size
@@ -91,29 +91,10 @@ def assemble(config: Mapping[str, Any], datamodule: ImageDataModule) -> tuple[Su
         network.compile()
     task = build_task(config, network, meta, preprocessing, class_counts=datamodule.class_counts(), code=code)
     require_measured(config, task)
+    require_one_balance(config)
     for split in {"val", "test"} & meta.counts.keys():
         datamodule.dataset(split)  # opened now: the set may be prepared anew before they are read
     return task, {"data": meta.hash, "code": str(code["hash"]), "weights": weights}, report
-
-
-def require_measured(config: Mapping[str, Any], task: SupervisedTask) -> None:
-    """Refuses to select or schedule by a figure that no epoch will have.
-
-    Raises:
-        ConfigurationError: the figure, and those that there are.
-    """
-    names = task.metric_names()
-    watchers = {
-        "scheduler": config["scheduler"],
-        **{f"callbacks.{key}": node for key, node in config["callbacks"].items()},
-    }
-    wanted = {"monitor.metric": config["monitor"]["metric"]}
-    wanted |= {f"{key}.monitor": node["monitor"] for key, node in watchers.items() if node and "monitor" in node}
-    for key, name in wanted.items():
-        if name not in names:
-            raise ConfigurationError(
-                f"{key}={name} is not measured", nearest=nearest(name, names), do=f"choose among {', '.join(names)}"
-            )
 
 
 def record_end(run: runs.Run, error: BaseException, *, named: bool) -> None:

@@ -1,0 +1,45 @@
+"""What a training refuses once its task is built, before anything is written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from striate.errors import ConfigurationError, nearest
+from striate.evaluation.metrics import OTHER_NAMES
+from striate.tasks.base import SupervisedTask
+
+
+def require_measured(config: Mapping[str, Any], task: SupervisedTask) -> None:
+    """Refuses to select or schedule by a figure that no epoch will have.
+
+    Raises:
+        ConfigurationError: the figure, and those that there are.
+    """
+    names = task.metric_names()
+    watchers = {
+        "scheduler": config["scheduler"],
+        **{f"callbacks.{key}": node for key, node in config["callbacks"].items()},
+    }
+    wanted = {"monitor.metric": config["monitor"]["metric"]}
+    wanted |= {f"{key}.monitor": node["monitor"] for key, node in watchers.items() if node and "monitor" in node}
+    for key, name in wanted.items():
+        if name not in names:
+            split, _, figure = name.rpartition("/")
+            meant = f"{split or 'val'}/{OTHER_NAMES.get(figure, figure)}"
+            raise ConfigurationError(
+                f"{key}={name} is not measured",
+                nearest=meant if meant in names else nearest(name, names),
+                do=f"choose among {', '.join(names)}",
+            )
+
+
+def require_one_balance(config: Mapping[str, Any]) -> None:
+    """Refuses to make up twice for classes that are rare.
+
+    Raises:
+        ConfigurationError: balanced draws and balanced weights at once.
+    """
+    if config["data"].get("sampling") == config["loss"].get("class_weights") == "balanced":
+        raise ConfigurationError(
+            "data.sampling=balanced and loss.class_weights=balanced: rare classes would count twice",
+            do="take one of them: loss.class_weights=null or data.sampling=uniform",
+        )
