@@ -237,6 +237,16 @@ class Describe:
 
 
 @dataclass
+class CheckSanity(Train):
+    """`conf/check_sanity.yaml`"""
+
+    checks: Literal["all"] | list[str] = "all"
+    steps: Annotated[int, Ge(1)] = 100
+    pictures: Annotated[int, Ge(2)] = 20000
+    sanity_dir: str | None = None
+
+
+@dataclass
 class Compare:
     """`conf/compare.yaml`"""
 
@@ -297,6 +307,7 @@ SCHEMAS: dict[str, type] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "check_gradients": CheckGradients,
+    "check_sanity": CheckSanity,
     "compare": Compare,
     "convert": Convert,
     "describe": Describe,

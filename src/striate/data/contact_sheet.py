@@ -1,5 +1,6 @@
 """A picture of a prepared set: samples of each class, to look at before anything is trained on them."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,11 +12,13 @@ from PIL import Image, ImageDraw, ImageFont
 from striate.data.masks import overlaid
 from striate.data.meta import Meta
 from striate.data.pack import Pack, open_split
+from striate.storage import atomic_file
 
 ROWS, COLUMNS, TILE, GAP = 24, 12, 80, 6
 LABEL_WIDTH, MARGIN, HEAD = 230, 24, 84
 MASKS_SHOWN, PAIRS_A_ROW, MASK_TILE = 24, 3, 170
 LEGEND_COLUMNS, LEGEND_ROW = 4, 22
+PAIR_TILE, PAIR_COLUMNS = 110, 4
 INK, FAINT, PAPER = (28, 32, 38), (120, 126, 134), (255, 255, 255)
 
 
@@ -96,6 +99,33 @@ def _samples(pack: Pack, label: int, count: int) -> list[np.ndarray]:
     places = np.flatnonzero(pack.labels == label)
     chosen = places[np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)]
     return list(pack.read(chosen))
+
+
+def draw_pairs(
+    pairs: Sequence[Sequence[tuple[np.ndarray, str]]], captions: Sequence[str], title: str, path: Path
+) -> None:
+    """Draws pictures side by side, two by two.
+
+    Args:
+        pairs: each two pictures (H, W, C) uint8 with their names.
+        captions: of the pairs.
+        title: of the whole.
+        path: of the PNG file.
+    """
+    width, height = 2 * (PAIR_TILE + GAP) + 3 * GAP, PAIR_TILE + 62
+    columns = min(PAIR_COLUMNS, max(1, len(pairs)))
+    size = (max(2 * MARGIN + columns * width, 640), MARGIN + 40 + -(-len(pairs) // columns) * height + MARGIN)
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    write(draw, (MARGIN, MARGIN - 8), title, 18, INK, size[0] - 2 * MARGIN)
+    for place, (pair, caption) in enumerate(zip(pairs, captions, strict=True)):
+        left, top = MARGIN + place % columns * width, MARGIN + 40 + place // columns * height
+        for side, (picture, _) in enumerate(pair):
+            paste(sheet, picture, (left + side * (PAIR_TILE + GAP), top), PAIR_TILE)
+        for line, text in enumerate([*(name for _, name in pair), caption]):
+            write(draw, (left, top + PAIR_TILE + 3 + 15 * line), text, 12, FAINT if line == 2 else INK, width - 3 * GAP)
+    with atomic_file(path) as stream:
+        sheet.save(stream, format="PNG")
 
 
 def paste(sheet: Image.Image, pixels: np.ndarray, corner: tuple[int, int], tile: int = TILE) -> None:
