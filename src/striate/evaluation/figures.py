@@ -52,6 +52,7 @@ _STYLE: dict[Any, Any] = {
 _CELLS_WITH_NUMBERS = 30  # classes up to which each cell of a confusion matrix says its count
 _NAMED_CLASSES = 130  # classes up to which the axes say names, not numbers
 _SHARES = ("error", "mean IoU")  # panels of learning curves in percent
+_UNNAMED = ("learning rate", "gradient norm")  # those with a single curve
 _PAIRS = 25  # most frequent confusions listed beside a large matrix
 
 
@@ -279,11 +280,12 @@ def mistakes_gallery(mistakes: Sequence[Mapping[str, Any]], path: Path, *, total
 def learning_curves(
     rows: Sequence[Mapping[str, Any]], path: Path, *, monitor: str = "val/top1_micro", mode: str = "max"
 ) -> None:
-    """Draws loss, error and learning rate over the epochs, and marks the best epoch.
+    """Draws loss, error, learning rate and gradient over the epochs, marks the best epoch and says how fast it went.
 
     Args:
         rows: one an epoch as in `history.csv`: epoch, train/loss, val/loss, train/error_micro, val/error_micro
-            (of pixels train/pixel_error, val/miou), learning_rate. A missing or empty cell is not drawn.
+            (of pixels train/pixel_error, val/miou), learning_rate, gradient_norm, samples_per_second, waiting. A
+            missing or empty cell is not drawn, nor a gradient that nobody measured.
         path: of the PNG file.
         monitor: the figure by which the best epoch is chosen.
         mode: `max` or `min`.
@@ -296,10 +298,11 @@ def learning_curves(
         if pixels
         else ("error", answers),
         ("learning rate", {"learning_rate": ""}),
+        *([("gradient norm", {"gradient_norm": ""})] if _column(rows, "gradient_norm")[0] else []),
     )
     best = _best_epoch(rows, monitor, mode)
-    with _drawing(path, (10.5, 3.4)) as figure:
-        for axes, (title, columns) in zip(figure.subplots(1, 3), panels, strict=True):
+    with _drawing(path, (3.5 * len(panels), 3.4)) as figure:
+        for axes, (title, columns) in zip(figure.subplots(1, len(panels)), panels, strict=True):
             drawn = [0.0]
             for (column, name), colour in zip(columns.items(), (BLUE, ORANGE), strict=False):
                 epochs, values = _column(rows, column)
@@ -309,19 +312,26 @@ def learning_curves(
                 drawn += values
             if best is not None:
                 value = _figure(best, list(columns)[-1])
-                at = "" if value is None or title == "learning rate" else f": {_short(value, title)}"
+                at = "" if value is None or title in _UNNAMED else f": {_short(value, title)}"
                 axes.axvline(float(best["epoch"]), color=GREY, linestyle=":", linewidth=1.2, label=f"best epoch{at}")
             axes.set(title=title, xlabel="epoch", xlim=(0.5, len(rows) + 0.5), ylim=(0, 1.08 * max(drawn) or 1))
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
             if title in _SHARES:
                 axes.yaxis.set_major_formatter(FuncFormatter(_percent))
-            if title == "learning rate":
+            if title in _UNNAMED:
                 axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
             elif axes.get_legend_handles_labels()[0]:
                 axes.legend()
-        if best is not None:
-            found = f"best epoch {int(float(best['epoch']))} of {len(rows)} by {monitor}"
-            figure.suptitle(found, x=0.01, ha="left", fontsize=9, color="#333333")
+        found = [f"best epoch {int(float(best['epoch']))} of {len(rows)} by {monitor}"] if best is not None else []
+        if said := " · ".join(found + _speed(rows)):
+            figure.suptitle(said, x=0.01, ha="left", fontsize=9, color="#333333")
+
+
+def _speed(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Median throughput, and the share of waiting for data, after the first epoch, which warms up."""
+    speeds, shares = (_column(rows, name)[1] for name in ("samples_per_second", "waiting"))
+    said = [f"{float(np.median(speeds[1:] or speeds)):,.0f} samples/s"] if speeds else []
+    return said + ([f"{float(np.median(shares[1:] or shares)):.0%} of training waits for data"] if shares else [])
 
 
 def _short(value: float, title: str) -> str:
