@@ -238,7 +238,7 @@ def study(call: Call) -> StudyPlan:
     require_optuna(call.settings)
     fixed, swept = split(call.overrides)
     base = call.composed(words_of(fixed), strict=False)
-    found = _sweep_file(call.settings["space"], list(fixed), base["hydra_choices"])
+    found = _sweep_file(call.settings["space"], base["hydra_choices"])
     space = {name: spaces.dimension_of_override(override) for name, override in swept.items()}
     if found is not None:
         file = spaces.read_sweep_file(found)
@@ -306,12 +306,12 @@ def require_optuna(settings: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"hydra.sweeper.{key}={settings[key]} is not valid", do="give 1 or more")
 
 
-def _sweep_file(named: str | None, words: Sequence[str], choices: Mapping[str, Any]) -> Path | None:
+def _sweep_file(named: str | None, choices: Mapping[str, Any]) -> Path | None:
     folder = REPOSITORY / "sweeps"
     if named in (None, "none"):
         return None
     if named == "auto":
-        return spaces.file_for(words, choices, folder)
+        return spaces.file_for(choices, folder)
     path = Path(str(named)).expanduser()
     if path.is_file():
         return path

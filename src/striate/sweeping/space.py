@@ -1,7 +1,7 @@
 """Search spaces: from a W&B sweep file, from Hydra's words, or around the values that are configured."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -223,11 +223,10 @@ def around(config: Mapping[str, Any]) -> Space:
     return space
 
 
-def file_for(words: Sequence[str], choices: Mapping[str, Any], folder: Path) -> Path | None:
+def file_for(choices: Mapping[str, Any], folder: Path) -> Path | None:
     """The sweep file of an experiment, or of a network on a data set, if there is one.
 
     Args:
-        words: of the command line.
         choices: the option of each group.
         folder: where sweep files lie.
     """
