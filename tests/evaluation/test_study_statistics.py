@@ -128,7 +128,7 @@ def test_a_slope_is_over_the_logarithm_of_the_multiply_adds():
 
 CONTENT = {
     "title": "A study", "claim": "b is better.", "source": "nobody 2000",
-    "arms": {"a": {"like": None}, "b": {"like": None}},
+    "arms": {"a": {"like": None, "x": None}, "b": {"like": None, "x": None}},
     "axis": {"label": "rate", "overrides": ["optimizer.lr={x}"], "log": True},
     "figures": ["test_accuracy", "train_error"],
     "comparisons": {"better": {"says": "b beats a.", "figure": "test_accuracy", "of": {"arm": "b", "x": "most"},

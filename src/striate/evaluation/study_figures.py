@@ -46,6 +46,7 @@ def study_figure(content: Mapping[str, Any], rows: Sequence[Row], histories: His
     seeds = len({row["seed"] for row in rows})
     with _drawing(path, ({1: 6.0, 2: 8.9}.get(len(panels), 3.7 * len(panels)), 3.9)) as figure:
         kind = "mean and 95 % interval" if seeds > 1 else "values"
+        figure.set_layout_engine("constrained", wspace=0.06)
         figure.suptitle(f"{content['title']}: {kind} of {seeds} seed(s)", x=0.01, ha="left", fontsize=10)
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             if panel["kind"] == "curves":
@@ -107,6 +108,9 @@ def draw_axis(axes: Axes, content: Mapping[str, Any], panel: Mapping[str, Any], 
         shift = 0.012 * (number - (len(arms) - 1) / 2)
         span = math.log10(xs[-1] / xs[0]) if logarithmic else xs[-1] - xs[0]
         places = [x * 10 ** (shift * span) if logarithmic else x + shift * span for x in points]
+        if content["arms"][arm]["x"] is not None and points:
+            mean = float(np.mean(next(iter(points.values()))))
+            axes.axhline(mean, color=GREY, linestyle=":", linewidth=1.0, zorder=1)
         pale, intervals = content["arms"][arm]["like"] is not None, panel.get("intervals", True)
         draw_points(axes, places, list(points.values()), colour, marker, arm, pale=pale, intervals=intervals)
     if logarithmic:
@@ -179,8 +183,8 @@ def draw_points(
     if pale:
         style |= {"markerfacecolor": "white", "linewidth": 1.2}
     axes.errorbar(
-        np.asarray(places) + shift, means, reach if intervals else None, color=colour, marker=marker, elinewidth=1.2, zorder=3,
-        label=name and label(name, 40), **style,
+        np.asarray(places) + shift, means, reach if intervals else None, color=colour, marker=marker,
+        elinewidth=1.2, zorder=3, label=name and label(name, 40), **style,
     )  # fmt: skip
 
 
@@ -191,10 +195,13 @@ def values(rows: Sequence[Row], figure: str, arm: str, x: Any) -> list[float]:
 
 
 def styled(content: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Each arm with its colour and its marker; a variant has those of the arm that it is like."""
-    own = [arm for arm, fields in content["arms"].items() if variant_of(fields, content) is None]
-    styles = {arm: (_COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]) for place, arm in enumerate(own)}
-    return [(arm, *styles[variant_of(fields, content) or arm]) for arm, fields in content["arms"].items()]
+    """Each arm with its colour and its marker: a variant has those of the arm that it is like, one with a single place
+    on the axis, from which others start or are counted, is black."""
+    arms = content["arms"]
+    own = [arm for arm, fields in arms.items() if variant_of(fields, content) is None and fields["x"] is None]
+    styles = {arm: ("black", "o") for arm, fields in arms.items() if fields["x"] is not None}
+    styles |= {arm: (_COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]) for place, arm in enumerate(own)}
+    return [(arm, *styles[variant_of(fields, content) or arm]) for arm, fields in arms.items()]
 
 
 def variant_of(fields: Mapping[str, Any], content: Mapping[str, Any]) -> str | None:

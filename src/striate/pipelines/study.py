@@ -1,5 +1,6 @@
 """`python src/study.py`: many trainings that answer one question, and the answer with its picture."""
 
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from striate.evaluation.study_figures import study_figure
 from striate.evaluation.study_report import judged, report, summary, table
 from striate.evaluation.tables import write_csv
 from striate.messages import calm_libraries, say, shown
-from striate.pipelines.study_bases import outstanding
+from striate.pipelines.study_bases import outstanding, words_in
 from striate.pipelines.study_cells import Cell, cells_of, prepared
 from striate.pipelines.study_file import load
 from striate.pipelines.study_ledger import COLUMNS, SETTLED, history_of, rows_of, status
@@ -43,7 +44,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     cells = cells_of(content, config["size"], config["seeds"], [*config["overrides"], *places])
     folder = Path(config["output_dir"] or Path(config["paths"]["runs_dir"]) / "studies" / f"{name}_{config['size']}")
     if config["plan"]:
-        return planned(name, cells)
+        return planned(name, cells, folder / "cells")
     held = hold(folder)
     try:
         cells = prepared(cells)
@@ -53,10 +54,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
         held.release()
 
 
-def planned(name: str, cells: Sequence[Cell]) -> dict[str, float]:
+def planned(name: str, cells: Sequence[Cell], folder: Path) -> dict[str, float]:
     """Says what would be computed."""
     for cell in cells:
-        say(f"python src/train.py {' '.join(word for word in cell.words if not word.startswith('paths.'))}")
+        say(f"python src/train.py {shlex.join(word for word in words_in(cell, folder) if word[:6] != 'paths.')}")
     say(f"{name}: {len(cells)} cells, {sum(cell.epochs for cell in cells)} epochs; nothing was computed")
     return {"cells": len(cells)}
 
