@@ -10,12 +10,18 @@ import pytest
 import yaml
 
 from striate.configuration import FOLDER, compose
-from striate.configuration.command import named
+from striate.configuration.command import named, named_list
 from striate.configuration.origin import Invocation
 from striate.pipelines import stages
+from striate.pipelines.stage_variants import variants
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+# One a seed, where a stage is several.
+STAGES = {
+    f"{name}@{number}" if "matrix" in stage else name: variant
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items()
+    for number, variant in enumerate(variants(stage))
+}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -38,7 +44,8 @@ def test_every_dependency_of_a_stage_exists_or_is_an_output(name):
         path for stage in STAGES.values() for kind in ("outs", "metrics", "plots") for path in paths(stage, kind)
     }
     for path in STAGES[name]["deps"]:
-        assert (ROOT / path).exists() or path in outputs or path == "data/digits", path
+        made = any(output == path or output.startswith(f"{path}/") for output in outputs)
+        assert (ROOT / path).exists() or made or path == "data/digits", path
 
 
 def paths(stage, kind):
@@ -47,11 +54,31 @@ def paths(stage, kind):
 
 def test_the_stages_form_one_chain():
     produced = {path: name for name, stage in STAGES.items() for path in paths(stage, "outs")}
-    needs = {name: {produced[path] for path in stage["deps"] if path in produced} for name, stage in STAGES.items()}
+    needs = {
+        name: {
+            other for path in stage["deps"] for output, other in produced.items() if f"{output}/".startswith(f"{path}/")
+        }
+        for name, stage in STAGES.items()
+    }
+    seeds = range(5)
     assert needs == {
-        "prepare": set(), "pretrain": {"prepare"}, "finetune": {"prepare", "pretrain"}, "scratch": {"prepare"},
-        "evaluate": {"prepare", "finetune"},
-    }  # fmt: skip
+        "prepare": set(),
+        "pretrain": {"prepare"},
+        **{f"finetuned@{seed}": {"prepare", "pretrain"} for seed in seeds},
+        **{f"scratch@{seed}": {"prepare"} for seed in seeds},
+        "compare": {f"{way}@{seed}" for way in ("finetuned", "scratch") for seed in seeds},
+        "evaluate": {"prepare", "finetuned@0"},
+    }
+
+
+def test_both_ways_of_the_comparison_have_the_same_seeds_and_no_folder_twice():
+    folders = [
+        path for stage in STAGES.values() for kind in ("outs", "metrics", "plots") for path in paths(stage, kind)
+    ]
+    assert len(folders) == len(set(folders))
+    seeds = {way: [re.search(r"seed=(\d+)", STAGES[name]["cmd"])[1] for name in STAGES if name.startswith(f"{way}@")]
+             for way in ("finetuned", "scratch")}  # fmt: skip
+    assert seeds["finetuned"] == seeds["scratch"] == list("01234")
 
 
 def test_the_embedded_remote_holds_every_pinned_picture():
@@ -94,6 +121,8 @@ def test_the_commands_of_the_readme_compose(line):
     assert (ROOT / script).is_file()
     if script == "src/describe.py":
         words = named(words, "input")
+    if script == "src/compare.py":
+        words = named_list(words, "runs")
     compose(Path(script).stem, [word for word in words if not word.startswith("-")])
 
 

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from striate.configuration import FOLDER, REPOSITORY, compose, plain
+from striate.configuration.command import named_list
 from striate.configuration.origin import Invocation
+from striate.pipelines.stage_variants import variants
 
 # Packages that are one thing: a stage that needs a part depends on the whole. Networks and pipelines are apart.
 _APART = ("models", "pipelines")
+_LISTS = {"compare": "runs"}  # commands whose words without a key are a list under this one
 _PACKAGE = REPOSITORY / "src" / "striate"
 
 
@@ -38,7 +41,7 @@ def run(check: bool = False, file: Path = REPOSITORY / "dvc.yaml") -> int:
     before = file.read_text(encoding="utf-8")
     pipeline = yaml.load(before)
     for stage in pipeline["stages"].values():
-        deps, params = dependencies(stage["cmd"])
+        deps, params = dependencies(next(iter(variants(stage)))["cmd"])
         own = [path for path in stage.get("deps", []) if not path.startswith("src/")]
         stage["deps"] = own + deps
         stage["params"] = [{path: None} for path in params]
@@ -59,6 +62,8 @@ def dependencies(command: str) -> tuple[list[str], list[str]]:
     """The sources and the configuration files of a command `python src/NAME.py WORDS`, relative to the repository."""
     _, script, *words = shlex.split(command)
     name = Path(script).stem
+    if name in _LISTS:
+        words = named_list(words, _LISTS[name])
     config = plain(compose(name, words))
     modules = set(closure({f"striate.pipelines.{name}", "striate.configuration", *targets(config)}))
     sources = {script, *(place(module) for module in modules)}
