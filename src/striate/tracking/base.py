@@ -3,6 +3,7 @@
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -117,6 +118,9 @@ class Tracker(Logger):
     @abstractmethod
     def _end(self, ending: Ending) -> None:
         """Ends the run with its true state."""
+
+    def _give_up(self) -> None:
+        """Cleans up after a failure."""
 
     def _summary(self, figures: Mapping[str, float | str]) -> None:
         """Takes what the whole run is to be judged by."""
@@ -233,6 +237,8 @@ class Tracker(Logger):
             except Exception as error:  # each dashboard has many kinds
                 self._failed = True
                 self._say(f"{one_line(error)}; nothing more is sent, {self._left_behind()}")
+                with suppress(Exception):
+                    self._give_up()
 
     def _say(self, text: str) -> None:
         print(f"{self.title}: {text}", flush=True)

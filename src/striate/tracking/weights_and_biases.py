@@ -197,13 +197,21 @@ class WandbTracker(Tracker):
         if ending.state == "interrupted":
             self._run.mark_preempting()
         if not self.offline and self.mode == "online" and (fault := server.fault()) is not None:
-            self._run._settings.finish_timeout = 1.0
             self._say(f"{fault}; {self._left_behind()}")
         self._run.finish(exit_code=ending.exit_code)
-        if self._data_dir is None:
-            os.environ.pop("WANDB_DATA_DIR", None)
+        self._restore()
         if self.offline:
             self._say(self._left_behind())
+
+    def _give_up(self) -> None:
+        self._restore()
+        import wandb
+
+        wandb.teardown()  # what is broken would be waited for, and complained of, when the process ends
+
+    def _restore(self) -> None:
+        if self._data_dir is None:
+            os.environ.pop("WANDB_DATA_DIR", None)
 
     def _left_behind(self) -> str:
         kind = "offline-run" if self.offline else "run"
@@ -219,7 +227,7 @@ def wandb_logger(
     mode: Literal["auto", "online", "offline"] = "auto",
     artifacts: Literal["none", "reference", "upload"] = "reference",
     start: Annotated[float, Gt(0)] = 5.0,
-    finish: Annotated[float, Gt(0)] = 30.0,
+    finish: Annotated[float, Gt(0)] = 15.0,
 ) -> Tracker:
     """A Weights & Biases run that never asks and that no training waits for: offline unless logged in and reachable.
 
