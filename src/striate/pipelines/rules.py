@@ -65,7 +65,7 @@ def rate(case: Case) -> Choice | None:
     optimizer = config["optimizer"]["_target_"].rpartition(".")[2]
     normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in case.network().modules())
     size = case.make(config).batch_size
-    choice = training.rate(optimizer, size, case.weights, config["init"].get("train"), normalised)
+    choice = training.rate(case.data, optimizer, size, case.weights, config["init"].get("train"), normalised)
     return choice or searched_rate(case)
 
 

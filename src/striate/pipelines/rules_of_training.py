@@ -13,7 +13,8 @@ LARGEST_BATCH = {True: 128, False: 64}  # on a GPU, on a CPU; with masks a quart
 STEPS_AN_EPOCH = 10  # at least, for the sake of which a batch is smaller
 EPOCHS = {True: 1000, False: 2000}  # over the root of the number of pictures: with weights, from scratch
 LEAST_EPOCHS, MOST_EPOCHS = 5, {True: 60, False: 150}
-RATES = {"adam": 0.001, "sgd": 0.05}  # from scratch, for a batch of 64
+RATES = {"adam": 0.001, "sgd": 0.05}  # from scratch, for the usual batch
+USUAL_BATCH = {False: 64, True: 8}  # of pictures with one label, and of pictures with masks
 
 
 def class_weights(data: Data) -> Choice:
@@ -69,10 +70,13 @@ def precision(machine: Machine) -> Choice:
     return Choice("16-mixed" if machine.gpu else "32-true", f"{name} does not multiply bfloat16")
 
 
-def rate(optimizer: str, batch: int, weights: Weights | None, train: Any, normalised: bool) -> Choice | None:
+def rate(
+    data: Data, optimizer: str, batch: int, weights: Weights | None, train: Any, normalised: bool
+) -> Choice | None:
     """`optimizer.lr`: of the optimizer's family, for the batch; None for an optimizer of another family.
 
     Args:
+        data: whether a picture has one label or many.
         optimizer: the name of its class.
         batch: samples of a step.
         weights: first weights, which a high rate would destroy.
@@ -82,9 +86,12 @@ def rate(optimizer: str, batch: int, weights: Weights | None, train: Any, normal
     family = "adam" if "adam" in optimizer.lower() or "rms" in optimizer.lower() else "sgd"
     if "sgd" not in optimizer.lower() and family == "sgd":
         return None
-    ratio = batch / 64
+    usual = USUAL_BATCH[data.pixels]
+    ratio = batch / usual
     value = RATES[family] * (math.sqrt(ratio) if family == "adam" else ratio)
-    said = f"{RATES[family]} for a batch of 64, times {'the root of ' if family == 'adam' else ''}{batch}/64"
+    said = f"{RATES[family]} for a batch of {usual}"
+    if batch != usual:
+        said += f", times {'the root of ' if family == 'adam' else ''}{batch}/{usual}"
     if weights is not None and train != "head":
         value, said = value / 3, f"{said}, a third for weights that have learnt"
     if not normalised:
