@@ -24,8 +24,8 @@ def resized(
     - The first filters, for colour pictures where the network sees grey ones, or the other way round. "sum": their sum
       over the channels stays, so that a grey picture, shown in all channels, gives what it gave; "mean": their mean
       stays, so that each channel weighs what the average one did.
-    - The weights of a dense layer that reads a flattened map of another size. "bilinear": interpolated as maps (with a
-      low-pass filter where they shrink) and scaled by the ratio of the areas, so that a constant map gives what it did.
+    - The weights of a dense layer that reads a flattened map of another size. "bilinear": so that a map gives what it
+      would give if it were brought to the old size first, by bilinear interpolation (anti-aliased where it shrinks).
 
     Args:
         network: ours.
@@ -82,6 +82,7 @@ def _for_places(
             nearest="init.resize=bilinear",
             do=f"interpolate it, bring the pictures to the other size, or leave it out: init.exclude=['{name}']",
         )
-    maps = tensor.view(outputs, channels, before, before)
-    maps = F.interpolate(maps, (after, after), mode="bilinear", antialias=True) * (before / after) ** 2
-    return maps.reshape(shape), f"interpolated from {before}×{before} to {after}×{after} places"
+    each = torch.eye(after, dtype=tensor.dtype)[None, None]
+    line = F.interpolate(each, (before, after), mode="bilinear", antialias=True)[0, 0]  # of the old place a, new i
+    maps = torch.einsum("ocab,ai,bj->ocij", tensor.view(outputs, channels, before, before), line, line)
+    return maps.reshape(shape), f"from {before}×{before} to {after}×{after} places"
