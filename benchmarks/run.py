@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from measuring import HEADINGS, ROOT, Row, environment, row_of
 
-SCRIPTS = ("loader", "step", "prepare", "memory", "startup", "probe")
+SCRIPTS = ("loader", "step", "prepare", "memory", "startup", "probe", "freezing")
 RESULTS = Path(__file__).with_name("results.json")
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 

@@ -108,6 +108,11 @@ def test_probe(folder):
     assert rows[0].against == "forward pass"
 
 
+def test_frozen_stages():
+    rows = importlib.import_module("freezing").measure(1, True, (("resnet18", 32, 2),))
+    assert [row.least for row in sane(rows, "floor", "all layers")] == [0.9, 2.0]
+
+
 @pytest.mark.slow
 def test_first_step_of_the_default_run(folder):
     startup = importlib.import_module("startup")
