@@ -158,7 +158,7 @@ class Probe:
     """`conf/probe.yaml`"""
 
     ckpt_path: Annotated[str, MinLen(1)] | None
-    stages: Literal["last", "all"] | list[str | int]
+    stages: Annotated[str, MinLen(1)] | int | list[str | int]
     max_features: Annotated[int, Ge(1)]
     strengths: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)]
     neighbours: Annotated[list[Annotated[int, Ge(1)]], MinLen(1)]

@@ -61,13 +61,16 @@ def subject_of(config: dict[str, Any], device: torch.device) -> Subject:
             do="a trained network: ckpt_path=best; one with public weights: model=resnet18 init=torchvision data=…",
         )
     subject = _of_model(config) if config["ckpt_path"] is None else _of_checkpoint(config)
-    if subject.data.labels_pixels:
-        raise ConfigurationError(
-            f"{subject.data.name} has a label for every pixel, a probe says one of a picture",
-            do="name other data: data=…",
-        )
     subject.network.to(device).eval()
     return subject
+
+
+def require_pictures(data: ImageDataModule) -> None:
+    """Refuses data that have a label for every pixel (ConfigurationError)."""
+    if data.labels_pixels:
+        raise ConfigurationError(
+            f"{data.name} has a label for every pixel, a probe says one of a picture", do="name others: data=…"
+        )
 
 
 def _of_checkpoint(config: Mapping[str, Any]) -> Subject:
@@ -75,6 +78,7 @@ def _of_checkpoint(config: Mapping[str, Any]) -> Subject:
     task, record = load_task(path)
     say(f"Checkpoint: {shown(path)}")
     data, model = data_of(config, record), record["config"]["model"]
+    require_pictures(data)
     if data.whole.channels != task.preprocessing.channels:
         raise ConfigurationError(
             f"the checkpoint was trained on {task.preprocessing.channels}-channel pictures, {data.name} has "
@@ -92,6 +96,7 @@ def _of_model(config: dict[str, Any]) -> Subject:
     given = {key: config[key] for key in ("batch_size", "num_workers") if config[key] is not None}
     data: ImageDataModule = build({**config["data"], **given}, "data", augmentation=None, seed=config["seed"])
     data.prepare_data()
+    require_pictures(data)
     require_picture_size(config["model"], data.meta, data.input_shape)
     network = build_network(config["model"], data.meta, config["seed"], data.input_shape[1:])
     report, preprocessing, _ = starting.first_weights(config, network, data.meta.classes, data.preprocessing)
