@@ -147,11 +147,11 @@ def test_the_rate_goes_by_optimizer_batch_and_weights():
     def rate(*arguments):
         return training.rate(PHOTOS, *arguments).value
 
-    assert rate("AdamW", 64, None, "all", True) == training.RATES["adam"]
-    assert rate("AdamW", 16, None, "all", True) == pytest.approx(training.RATES["adam"] / 2)
-    assert rate("SGD", 16, None, "all", True) == pytest.approx(training.RATES["sgd"] / 4, rel=0.05)
+    assert rate("AdamW", 64, None, "all", True) == training.RATES["adam"][False]
+    assert rate("AdamW", 16, None, "all", True) == pytest.approx(training.RATES["adam"][False] / 2)
+    assert rate("SGD", 16, None, "all", True) == pytest.approx(training.RATES["sgd"][False] / 4, rel=0.05)
     assert rate("AdamW", 64, PUBLIC, "all", True) < rate("AdamW", 64, PUBLIC, "head", True)
-    assert training.rate(STREETS, "AdamW", 8, None, "all", True).value == training.RATES["adam"]
+    assert training.rate(STREETS, "AdamW", 8, None, "all", True).value == training.RATES["adam"][True]
     assert rate("AdamW", 64, None, "all", False) < rate("AdamW", 64, None, "all", True)
     assert training.rate(PHOTOS, "StochasticDiagonalLM", 64, None, "all", True) is None, "a range test must say it"
 
@@ -169,6 +169,7 @@ def test_every_choice_has_a_reason():
         networks.augmentation(DIGITS), networks.trained(PHOTOS, PUBLIC), networks.stage_decay(None),
         networks.unfreeze_every(PHOTOS, PUBLIC, 30), training.class_weights(PHOTOS), training.monitor(PHOTOS),
         training.max_epochs(PHOTOS, None), training.patience(30), training.precision(CPU),
-        training.rate(PHOTOS, "AdamW", 64, None, "all", True), training.workers(PHOTOS, CPU), training.workers(DIGITS, CPU),
+        training.rate(PHOTOS, "AdamW", 64, None, "all", True), training.workers(PHOTOS, CPU),
+        training.workers(DIGITS, CPU),
     ]  # fmt: skip
     assert all(len(choice.reason) > 3 and "\n" not in choice.reason for choice in choices)

@@ -13,8 +13,9 @@ LARGEST_BATCH = {True: 128, False: 64}  # on a GPU, on a CPU; with masks a quart
 STEPS_AN_EPOCH = 10  # at least, for the sake of which a batch is smaller
 EPOCHS = {True: 1000, False: 2000}  # over the root of the number of pictures: with weights, from scratch
 LEAST_EPOCHS, MOST_EPOCHS = 5, {True: 60, False: 150}
-RATES = {"adam": 0.001, "sgd": 0.05}  # from scratch, for the usual batch
-USUAL_BATCH = {False: 64, True: 8}  # of pictures with one label, and of pictures with masks
+# From scratch, for the usual batch: of pictures with one label, and of pictures with masks.
+RATES = {"adam": {False: 0.001, True: 0.003}, "sgd": {False: 0.05, True: 0.05}}
+USUAL_BATCH = {False: 64, True: 8}
 
 
 def class_weights(data: Data) -> Choice:
@@ -88,8 +89,8 @@ def rate(
         return None
     usual = USUAL_BATCH[data.pixels]
     ratio = batch / usual
-    value = RATES[family] * (math.sqrt(ratio) if family == "adam" else ratio)
-    said = f"{RATES[family]} for a batch of {usual}"
+    value = RATES[family][data.pixels] * (math.sqrt(ratio) if family == "adam" else ratio)
+    said = f"{RATES[family][data.pixels]} for a batch of {usual}"
     if batch != usual:
         said += f", times {'the root of ' if family == 'adam' else ''}{batch}/{usual}"
     if weights is not None and train != "head":
