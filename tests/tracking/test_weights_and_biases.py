@@ -246,6 +246,19 @@ def test_a_sweep_is_a_group_and_its_name_can_be_another(tmp_path):
         assert offline_runs(folder)[0].run.run_group == expected
 
 
+def test_an_agent_of_a_sweep_names_the_run(tmp_path, monkeypatch, capsys):
+    import wandb
+
+    wandb.teardown()  # W&B reads these when it begins
+    for name, value in {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "r1", "WANDB_PROJECT": "theirs"}.items():
+        monkeypatch.setenv(name, value)
+    wandb_logger(session(tmp_path)).close(Ending("finished", 0))
+    wandb.teardown()
+    (mirror,) = offline_runs(tmp_path)
+    assert (mirror.run.run_id, mirror.run.sweep_id, mirror.run.project) == ("r1", "s1", "theirs")
+    assert "offline-run-*-r1" in capsys.readouterr().out
+
+
 def test_secrets_of_the_command_line_stay(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "data.source.url=https://me:hidden@host/x"])
     wandb_logger(session(tmp_path, secret=True)).close(Ending("finished", 0))

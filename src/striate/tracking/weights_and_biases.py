@@ -215,7 +215,8 @@ class WandbTracker(Tracker):
 
     def _left_behind(self) -> str:
         kind = "offline-run" if self.offline else "run"
-        return f"later: wandb sync {shown(self.session.folder / 'wandb')}/{kind}-*-{self.session.key}"
+        key = self.session.key if self._run is None else self._run.id  # an agent of a sweep gives it another
+        return f"later: wandb sync {shown(self.session.folder / 'wandb')}/{kind}-*-{key}"
 
 
 def wandb_logger(
