@@ -16,7 +16,8 @@ from striate import runs
 from striate.configuration.checking import plain
 from striate.configuration.composition import REPOSITORY
 from striate.configuration.trials import SweepOrder
-from striate.errors import ConfigurationError, nearest
+from striate.configuration.words import one_line
+from striate.errors import ConfigurationError, StriateError, nearest
 from striate.messages import shown
 from striate.sweeping import grid as grids
 from striate.sweeping import space as spaces
@@ -142,7 +143,14 @@ class Call:
             config=self.config, hydra_context=self.context, task_function=worker
         )
         print(f"{self.jobs} workers; what their trials print: {shown(self.ledger.folder)}/trials/*/log.txt", flush=True)
-        for result in launcher.launch([[] for _ in range(self.jobs)], initial_job_idx=0):
+        try:
+            results = launcher.launch([[] for _ in range(self.jobs)], initial_job_idx=0)
+        except Exception as error:  # of SLURM, Ray …: it is not the sweep's fault, and nothing is lost
+            raise StriateError(
+                f"the workers could not be started, or were lost: {one_line(str(error))}",
+                do="repeat the same command: it goes on with what is done; hydra/launcher=basic needs nothing",
+            ) from error
+        for result in results:
             _ = result.return_value  # raises what the worker raised
 
     def _report(self) -> None:
