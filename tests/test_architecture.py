@@ -22,7 +22,7 @@ ALLOWED = {
     "evaluation": FOUNDATION | {"runs", "data", "models"},  # tables of what networks cost
     "tasks": FOUNDATION | {"configuration", "data", "evaluation", "models", "optim"},
     "transfer": FOUNDATION | {"configuration", "tasks", "models"},
-    "callbacks": FOUNDATION | {"sweeping"},  # a trial reports to its study
+    "callbacks": FOUNDATION | {"sweeping", "tracking"},  # a trial reports to its study, an epoch to dashboards
     "sweeping": FOUNDATION | {"configuration", "resumption", "runs"},
     "pipelines": None,  # everything
 }
