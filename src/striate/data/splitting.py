@@ -97,15 +97,15 @@ def deal_folds(
         of_class[int(labels[group[0]])].append(group)
     dealt = np.empty(len(labels), np.int64)
     held, sizes = [[0] * len(classes) for _ in range(folds)], [0] * folds
+    fewest, class_name = min((len(of_class[label]), name) for label, name in enumerate(classes))
+    if fewest < folds:
+        several = f"data.folds={fewest}, or add pictures of it"
+        raise DataError(
+            f"the class {class_name!r} has {fewest} different picture(s) for {folds} folds",
+            do=several if fewest > 1 else "add pictures of it, or leave it out with data.classes",
+        )
     for label, class_name in enumerate(classes):
-        if len(of_class[label]) < folds:
-            raise DataError(
-                f"the class {class_name!r} has {len(of_class[label])} different picture(s) for {folds} folds",
-                do=f"data.folds={max(2, len(of_class[label]))}, or add pictures"
-                if len(of_class[label]) > 1
-                else "add pictures, or leave the class out with data.classes",
-            )
-        order = sorted(of_class[label], key=lambda group: (-len(group), _draw(seed, classes[label], names[group[0]])))
+        order = sorted(of_class[label], key=lambda group: (-len(group), _draw(seed, class_name, names[group[0]])))
         for group in order:
             fold = min(range(folds), key=lambda fold: (held[fold][label], sizes[fold], fold))
             dealt[group] = fold
