@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from striate import runs
 from striate.configuration import compose
 from striate.errors import ConfigurationError, DataError, StorageError
 from striate.pipelines import evaluate
 from striate.pipelines import predict as pipeline
+from striate.storage import load_checkpoint
 
 
 @pytest.fixture
@@ -83,6 +85,19 @@ def test_the_most_probable_classes_come_first_and_no_more_than_there_are(predict
     assert len(probabilities) == 10
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1)
+
+
+def test_probabilities_go_through_the_temperature_unless_told_otherwise(predict, raw, trained, capsys):
+    temperature = load_checkpoint(runs.resolve_checkpoint(str(trained), trained))["striate"]["temperature"]
+    assert temperature != 1.0
+    rows, plain = predict(raw / "3", "top_k=99"), predict(raw / "3", "top_k=99", "calibrated=false")
+    assert f"temperature {temperature:.4g}" in capsys.readouterr().out
+    for row, other in zip(rows, plain, strict=True):
+        through, without = row["predictions"], other["predictions"]
+        assert [answer["class"] for answer in through] == [answer["class"] for answer in without]
+        powers = np.array([answer["probability"] for answer in without]) ** (1 / temperature)
+        expected = powers / powers.sum()
+        assert [answer["probability"] for answer in through] == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_batch_does_not_matter(predict, raw):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from processes import train as train_apart
@@ -17,7 +19,7 @@ from striate import runs
 from striate.configuration import compose
 from striate.errors import ConfigurationError
 from striate.evaluation.pixel_report import FILES
-from striate.pipelines import evaluate, predict
+from striate.pipelines import compare, evaluate, predict
 from striate.pipelines import train as pipeline
 from striate.storage import load_checkpoint
 
@@ -191,6 +193,20 @@ def test_tables_of_an_evaluation_agree(evaluated):
     pixels = sum(int(row["pixels"]) for row in pictures)
     assert pixels == figures["pixels"] == 24 * 32 * 32 == sum(int(row["pixels"]) for row in classes)
     assert sum(int(row["pixels"]) for row in rows(evaluated / "confusion.csv")) == pixels
+
+
+def test_a_run_keeps_the_counts_of_its_test_and_can_be_compared(places, labelled, evaluated, tmp_path):
+    assert rows(labelled / "pixel_counts.csv") == rows(evaluated / "pixel_counts.csv")
+    for name, rate in (("one", 0.01), ("other", 0.02)):
+        shutil.copytree(labelled, tmp_path / name, ignore=shutil.ignore_patterns("evaluation_*"))
+        config = yaml.safe_load((labelled / "config.yaml").read_text())
+        config["optimizer"]["lr"] = rate
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(config))
+    words = [f"runs=['{tmp_path / 'one'}','{tmp_path / 'other'}']", f"output_dir={tmp_path / 'out'}"]
+    figures = compare.run(compose("compare", [*places, *words]))
+    one, _, difference = figures.values()
+    assert one["mean"] == json.loads((labelled / "metrics.json").read_text())["test/miou"]
+    assert difference == {"mean": 0, "low_over_samples": 0, "high_over_samples": 0}
 
 
 def test_views_do_no_harm_and_have_their_own_folder(places, labelled, evaluated):

@@ -95,6 +95,7 @@ def described_checkpoint(content: Mapping[str, Any], path: Path) -> dict[str, An
         "data": described_data(meta),
         "task": config.get("task"),
         "init": config.get("init"),
+        "temperature": record.get("temperature"),
         "epoch": content.get("epoch"),
         "step": content.get("global_step"),
         "optimizer state": "inside: training can go on from it" if content.get("optimizer_states") else "not inside",
