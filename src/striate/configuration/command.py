@@ -112,7 +112,7 @@ def _run(main: Callable[[DictConfig], Any], name: str, folder: Path, schema: typ
     invocation = Invocation(
         arguments.config_name or name, Path(arguments.config_path or folder), tuple(arguments.overrides)
     )
-    keep_hydra_from_writing(folder)
+    keep_hydra_from_writing(invocation.folder)
     if arguments.multirun and (mistake := explain_sweep(invocation)) is not None:
         raise mistake
     program = program_of(arguments)
