@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -10,7 +12,7 @@ from PIL import Image
 
 from processes import train as train_in_a_process
 from striate import runs
-from striate.configuration import compose
+from striate.configuration import FOLDER, compose
 from striate.configuration.composition import settled
 from striate.configuration.schema import Train
 from striate.data.digits import digit_pictures
@@ -108,6 +110,12 @@ def test_choices_stand_in_the_configuration_and_its_repetition_chooses_nothing(t
     assert second != folder
     assert kept(second) == config
     assert {key: facts["metrics"][key] for key in figures} == figures
+    words = ["-cp", str(folder), "-cn", "config", "plan=true"]
+    command = [sys.executable, str(FOLDER.parent / "src" / "train.py"), *words]
+    outcome = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert outcome.returncode == 0, outcome.stderr
+    assert "What would be trained" in outcome.stdout
+    assert "optimizer.lr = " not in outcome.stdout
 
 
 @pytest.mark.parametrize("words", [[CHOSEN], ["find_lr=true", "find_batch_size=true"]], ids=["chosen", "searched"])
