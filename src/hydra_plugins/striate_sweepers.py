@@ -32,10 +32,15 @@ class StriateSweeper(Sweeper):
         """
         from striate.sweeping.calling import Call
 
+        def report(ledger: Any) -> None:  # late: it draws
+            from striate.pipelines.sweep_report import conclude
+
+            conclude(ledger)
+
         assert self.config is not None
         with open_dict(self.config):
             call = Call(self.config, self.context, self.task.order, self.settings, arguments)
-        return call.carry_out(self.prepare(call))
+        return call.carry_out(self.prepare(call), report)
 
 
 class GridSweeper(StriateSweeper):

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ class Call:
         self.ledger = Ledger(folder)
         return folder
 
-    def carry_out(self, plan: Plan) -> int:
+    def carry_out(self, plan: Plan, report: Callable[[Ledger], Any]) -> int:
         """Runs the workers of a plan, reports, and gives the number of trials.
 
         Raises:
@@ -116,7 +116,7 @@ class Call:
         finally:
             reporter.close()
         ended = [trial for trial in self.ledger.trials() if trial.ended >= self.since]
-        self._report()
+        report(self.ledger)
         if stopped := [trial.code for trial in ended if trial.status == "interrupted"]:
             sys.exit(stopped[0])
         failed = [trial for trial in ended if trial.status in ("failed", "diverged")]
@@ -152,11 +152,6 @@ class Call:
             ) from error
         for result in results:
             _ = result.return_value  # raises what the worker raised
-
-    def _report(self) -> None:
-        from striate.pipelines.sweep_report import conclude
-
-        conclude(self.ledger)
 
 
 def require_installed(launcher: str) -> None:

@@ -136,10 +136,10 @@ def open_study(order: Mapping[str, Any]) -> Any:
     """The study in its storage, made if it is not there; of the plan its settings are needed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna 2 on SQLAlchemy 2, experimental arguments
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it talks while it is imported
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         engine: dict[str, Any] = {}
         if order["storage"].startswith("sqlite"):
             # Each statement its own transaction: no lock outlives it, and Optuna 2 works with SQLAlchemy 2, which would
