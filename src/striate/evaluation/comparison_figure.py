@@ -11,6 +11,7 @@ from striate.evaluation.comparison import Difference, Group
 from striate.evaluation.figures import BLUE, GREEN, GREY, ORANGE, RED, _drawing, label
 
 _COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9")
+_PALE = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}  # behind words that lines cross
 _NAME = 28  # characters of a group's name in a line
 
 
@@ -54,7 +55,7 @@ def _draw_groups(axes: Axes, groups: Sequence[Group], scale: float) -> None:
             text += f"\n± {scale * group.deviation:.2g}"
         shift = 0.2 if len(values) > 1 else 0.0
         where = (place + shift, scale * estimate.mean)
-        axes.annotate(text, where, (8, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(text, where, (8, 0), textcoords="offset points", va="center", fontsize=8, zorder=5, bbox=_PALE)
     names = [f"{_wrapped(group.name)}\nn = {len(group.runs)}" for group in groups]
     axes.set_xticks(range(len(groups)), names, fontsize=8)
     axes.set_xlim(-0.45, len(groups) - 0.25)

@@ -13,6 +13,7 @@ from striate.messages import shown
 from striate.storage import write_json, write_text
 
 FILES = ("metrics.json", "runs.csv", "groups.csv", "differences.csv", "pairs.csv", "comparison.png", "report.md")
+_NAMES = {"top1_micro": "Top-1 accuracy", "miou": "Mean IoU"}
 _SHARES = ("top1", "top5", "error", "precision", "recall", "f1", "ece", "miou", "fwiou", "pixel_accuracy",
            "mean_class_accuracy", "boundary")  # fmt: skip
 
@@ -130,7 +131,8 @@ def _known(**values: float) -> dict[str, float]:
 def title_of(figure: str, run: Measured) -> str:
     """What is compared, in words."""
     data, unit = run.about["data"], ", in percent" if is_share(figure) else ""
-    return f"{figure} on the {data['split']} split of {data['name']} ({len(run.samples):,} samples){unit}"
+    what = f"{_NAMES.get(figure, figure)} on the {data['split']} split of {data['name']}"
+    return f"{what} ({len(run.samples):,} samples){unit}"
 
 
 def write_comparison(

@@ -12,6 +12,8 @@ from striate.optim.losses import Loss
 from striate.tasks.base import SupervisedTask
 from striate.tasks.multiview import Multiview
 
+_KEPT = 1 << 26  # logits of a validation, by which the temperature is fitted; one number needs no more
+
 
 class ClassificationTask(SupervisedTask):
     """Trains and evaluates a classifier, whose network gives logits (N, K); see `SupervisedTask`.
@@ -63,9 +65,12 @@ class ClassificationTask(SupervisedTask):
         super().on_validation_epoch_start()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Counts a batch and keeps its logits."""
-        if (logits := self._evaluate(batch)) is not None:
-            self._answers.append((logits, batch.targets))
+        """Counts a batch and keeps its logits; of a split with more than memory should hold, evenly spread ones."""
+        if (logits := self._evaluate(batch)) is None:
+            return
+        every = -(-len(self.trainer.datamodule.dataset("val")) * self.num_classes // _KEPT)  # type: ignore[attr-defined]
+        chosen = (batch.indices % every == 0).to(logits.device) if every > 1 else slice(None)
+        self._answers.append((logits[chosen], batch.targets[chosen]))
 
     def on_validation_epoch_end(self) -> None:
         """Figures over the whole split, and the temperature of these weights."""
