@@ -94,8 +94,10 @@ def say_table(ledger: Ledger, shown_trials: Sequence[Trial], axes: Sequence[str]
     counts = Counter(trial.status for trial in ledger.trials())
     states = ", ".join(f"{number} {state}" for state, number in counts.most_common())
     table = Table(title=f"Sweep {ledger.folder.name}: {states}", title_justify="left")
-    for name in ["trial", *axes, *([metric] if metric else []), "status"]:
-        table.add_column(name, justify="left" if name in (*axes, "status") else "right")
+    leaves = Counter(name.rpartition(".")[2] for name in axes)
+    short = [leaf if leaves[leaf := name.rpartition(".")[2]] == 1 else name for name in axes]
+    for name in ["trial", *short, *([metric] if metric else []), "status"]:
+        table.add_column(name, justify="right" if name in ("trial", metric) else "left")
     for trial in shown_trials:
         value = ["" if trial.value is None else f"{trial.value:.4f}"] if metric else []
         table.add_row(str(trial.number), *(trial.varied.get(name, "") for name in axes), *value, trial.status)

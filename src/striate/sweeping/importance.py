@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from striate.messages import say
 from striate.sweeping.ledger import Trial
+from striate.sweeping.library import quiet_optuna
 from striate.sweeping.space import Space
 
 _ENOUGH = 5  # finished trials from which on importance says something
@@ -26,14 +27,14 @@ def importances(finished: Sequence[Trial], space: Space, mode: str) -> dict[str,
     if len(finished) < _ENOUGH or len(names) < 2 or len(values) < 2:
         return {}
     try:
-        import optuna
         import sklearn  # noqa: F401 (Optuna asks for it late)
+
+        optuna = quiet_optuna()
     except ImportError:
         say('What mattered is not computed: pip install "striate[optuna]"')
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
         for trial in finished:
             if all(name in trial.varied for name in names):

@@ -6,7 +6,6 @@ one; and what a killed sweep has left behind stays "running" for ever. So this s
 """
 
 import json
-import logging
 import os
 import time
 import warnings
@@ -17,6 +16,7 @@ from typing import Any
 
 from striate import runs
 from striate.sweeping.ledger import Ledger, Trial
+from striate.sweeping.library import quiet_optuna
 from striate.sweeping.space import Space, plain, space_of, word_of
 
 STUDY = "STRIATE_STUDY"  # in the environment of a trial: the study that it reports to
@@ -135,11 +135,8 @@ def new_plan(name: str, folder: Path, storage: str | None, space: Space, **setti
 def open_study(order: Mapping[str, Any]) -> Any:
     """The study in its storage, made if it is not there; of the plan its settings are needed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna 2 on SQLAlchemy 2, experimental arguments
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # it talks while it is imported
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.simplefilter("ignore")
+        optuna = quiet_optuna()
         engine: dict[str, Any] = {}
         if order["storage"].startswith("sqlite"):
             # Each statement its own transaction: no lock outlives it, and Optuna 2 works with SQLAlchemy 2, which would
@@ -158,10 +155,9 @@ def open_study(order: Mapping[str, Any]) -> Any:
 
 def _sampler(kind: str, startup: int, seed: int) -> Any:
     # Made anew for each trial, from its number: workers that share a seed would all propose the same.
-    import optuna
-
+    optuna = quiet_optuna()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # experimental arguments
         if kind == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         if kind == "cmaes":
@@ -172,8 +168,7 @@ def _sampler(kind: str, startup: int, seed: int) -> Any:
 
 
 def _pruner(order: Mapping[str, Any]) -> Any:
-    import optuna
-
+    optuna = quiet_optuna()
     if order["pruner"] == "median":
         return optuna.pruners.MedianPruner(order["startup"], n_warmup_steps=order["min_epochs"])
     if order["pruner"] == "hyperband":
@@ -188,8 +183,7 @@ def reported_trial() -> Any:
     order = json.loads(os.environ[STUDY])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import optuna
-
+        optuna = quiet_optuna()
         study = open_study(order)
         frozen = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == order["number"])
         return optuna.trial.Trial(study, frozen._trial_id)
