@@ -114,6 +114,11 @@ def test_folds_go_with_a_choice_of_classes_and_of_samples(places):
     assert module.meta.classes == ("9", "2")
     assert module.class_counts() == [5, 5]
     assert set(module.dataset("val").targets.tolist()) == {0, 1}
+    other = opened(places, "data.folds=4", "data.fold=3", "data.classes=[2,9]")
+    assert other.dataset("val").names == module.dataset("val").names
+    assert list(reversed(other.meta.counts["val"])) == list(module.meta.counts["val"])
+    other.classes = ["9", "2"]  # as `evaluate` does where the checkpoint has them in another order
+    assert other.meta.counts["val"] == module.meta.counts["val"]
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,11 @@ class Folds:
 
     Args:
         pack: the pictures for training and validation.
-        labels: (N,) of each of them, -1 where its class is not chosen.
-        fold_of: (N,) the fold of each of them, -1 likewise.
+        fold_of: (N,) the fold of each of them, -1 where its class is not chosen.
         fold: the one that validates.
     """
 
     pack: JoinedPack
-    labels: np.ndarray
     fold_of: np.ndarray
     fold: int
 
@@ -92,10 +90,13 @@ class Folds:
         chosen = self.fold_of == self.fold if split == "val" else (self.fold_of != self.fold) & (self.fold_of >= 0)
         return np.flatnonzero(chosen)
 
-    def recut(self, meta: Meta) -> Meta:
-        """The passport of the chosen classes with the counts of these splits."""
-        counted = {split: np.bincount(self.labels[self.rows(split)], minlength=meta.num_classes) for split in POOL}
-        return meta.recut({split: counts.tolist() for split, counts in counted.items()})
+    def recut(self, meta: Meta, whole: Meta) -> Meta:
+        """The passport of the chosen classes, whatever their order, with the counts of these splits."""
+        own = [whole.classes.index(name) for name in meta.classes]
+        counted = {
+            split: np.bincount(self.pack.labels[self.rows(split)], minlength=whole.num_classes) for split in POOL
+        }
+        return meta.recut({split: counts[own].tolist() for split, counts in counted.items()})
 
 
 def pool_of(folder: Path, meta: Meta) -> JoinedPack:
@@ -125,7 +126,7 @@ def require_fold(folds: int | None, fold: int | None) -> None:
 
 
 def dealt(folder: Path, whole: Meta, classes: Sequence[str], folds: int, fold: int, seed: int) -> Folds:
-    """The folds of a prepared set: a function of seed, the classes chosen, names, and which pictures are equal.
+    """The folds of a prepared set: a function of seed, the set of classes chosen, names, and which pictures are equal.
 
     Args:
         folder: of the prepared set.
@@ -145,11 +146,11 @@ def dealt(folder: Path, whole: Meta, classes: Sequence[str], folds: int, fold: i
             do="data.folds=null data.fold=null",
         )
     pack = pool_of(folder, whole)
-    names = pack.names
+    names, chosen = pack.names, [name for name in whole.classes if name in set(classes)]
     label_of = np.full(whole.num_classes, -1, np.int64)
-    label_of[[whole.classes.index(name) for name in classes]] = np.arange(len(classes))
+    label_of[[whole.classes.index(name) for name in chosen]] = np.arange(len(chosen))
     labels = label_of[pack.labels]
     rows, groups = np.flatnonzero(labels >= 0), equal_in_pack(folder, whole, pack, names)
     fold_of = np.full(len(pack), -1, np.int64)
-    fold_of[rows] = deal_folds(labels[rows], groups[rows], [names[row] for row in rows.tolist()], classes, folds, seed)
-    return Folds(pack, labels, fold_of, fold)
+    fold_of[rows] = deal_folds(labels[rows], groups[rows], [names[row] for row in rows.tolist()], chosen, folds, seed)
+    return Folds(pack, fold_of, fold)

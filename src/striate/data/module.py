@@ -162,7 +162,7 @@ class ImageDataModule(pl.LightningDataModule):
     @property
     def meta(self) -> Meta:
         """The passport of what the network learns from: of the set, or of the chosen classes."""
-        return self._chosen if self.folds is None else self._folds.recut(self._chosen)
+        return self._chosen if self.folds is None else self._folds.recut(self._chosen, self.whole)
 
     @property
     def _chosen(self) -> Meta:
