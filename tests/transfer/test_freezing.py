@@ -62,6 +62,14 @@ def test_the_order_in_which_stages_begin_to_learn(options, order):
     assert learning.every == 3
 
 
+def test_what_is_new_learns_from_the_start():
+    init = Init("checkpoint", unfreeze_every=2)
+    learning = learning_of(network(), init, ["fc.weight", "fc.bias", "conv3_x.conv3_1.conv1.weight"])
+    assert list(learning.waiting) == ["conv4_x", "conv2_x", "conv1"]
+    with pytest.raises(ConfigurationError, match="nothing to unfreeze"):
+        learning_of(network(), init, list(network().state_dict()))
+
+
 @pytest.mark.parametrize(
     ("options", "what", "nearest"),
     [

@@ -7,17 +7,15 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from striate.callbacks.unfreezing import Unfreezing
-from striate.configuration.schema import Init
 from striate.pipelines.devices import strategy_for
-from striate.transfer.freezing import learning_of
+from striate.transfer.freezing import Learning
 
 
 def unfreezing(config: Mapping[str, Any], network: nn.Module) -> list[Callback]:
     """The callback that wakes one stage after the other, where the configuration asks for it."""
-    init = Init(**config["init"])
-    if init.unfreeze_every is None:
+    if config["init"].get("unfreeze_every") is None:
         return []
-    learning = learning_of(network, init)
+    learning: Learning = network.learning  # type: ignore[assignment]
     return [Unfreezing(learning.waiting, learning.frozen, learning.every)]
 
 

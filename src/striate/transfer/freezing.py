@@ -1,6 +1,6 @@
 """What of a network learns, and from which epoch on. What does not has no gradient, and statistics that stay."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -27,8 +27,14 @@ class Learning:
     every: int = 1
 
 
-def learning_of(network: nn.Module, init: Init) -> Learning:
+def learning_of(network: nn.Module, init: Init, new: Collection[str] = ()) -> Learning:
     """What learns under the `init` group; nothing is changed.
+
+    Args:
+        network: any network.
+        init: the group.
+        new: names of tensors that no weights were loaded for: the stages of such parameters learn from the start, as
+            the head does.
 
     Raises:
         ConfigurationError: a stage that the network does not have, or one that is to learn and to be frozen.
@@ -46,13 +52,16 @@ def learning_of(network: nn.Module, init: Init) -> Learning:
     waiting = {}
     if init.unfreeze_every is not None:
         order = [stage for stage in reversed(stages) if stage in learns and not set(stages[stage]) <= set(asked)]
-        waiting = {stage: stages[stage] for stage in order[1:]}
+        fresh = set(new) & {name for name, _ in network.named_parameters()}  # a counter does not make a stage new
+        waiting = {
+            stage: stages[stage] for stage in order[1:] if not any(lies_in(name, stages[stage]) for name in fresh)
+        }
         if not waiting:
             raise ConfigurationError(
-                f"init.unfreeze_every={init.unfreeze_every}: only {''.join(order)} learns, so that there is nothing "
-                "to unfreeze",
+                f"init.unfreeze_every={init.unfreeze_every}: {', '.join(reversed(order))} learns from the start, so "
+                "that there is nothing to unfreeze",
                 nearest="init.unfreeze_every=null",
-                do="let more stages learn: init.train=all",
+                do="let more stages learn, or load more of them",
             )
     return Learning(tuple(dict.fromkeys(frozen)), waiting, init.unfreeze_every or 1)
 
@@ -98,6 +107,11 @@ def freeze(network: nn.Module, frozen: tuple[str, ...]) -> list[str]:
     for name in frozen:
         network.get_submodule(name).eval()
     return sorted(before - learns, key=list(dict(network.named_parameters())).index)
+
+
+def lies_in(name: str, modules: Sequence[str]) -> bool:
+    """Whether a tensor is one of some modules, by their names."""
+    return any(name.startswith(f"{module}.") for module in modules)
 
 
 def parameters_of(network: nn.Module, modules: tuple[str, ...]) -> Iterator[nn.Parameter]:

@@ -71,7 +71,7 @@ def initialise(
         StorageError: a missing or damaged file.
     """
     kind, settings = init["kind"], Init(**init)
-    learning = learning_of(network, settings)
+    learning = learning_of(network, settings)  # before anything is read: names that there are not
     if kind == "none":
         if learning == Learning() and settings.stage_decay == 1.0:
             return None
@@ -83,8 +83,11 @@ def initialise(
     else:
         assert foreign is not None
         report = _load_foreign(network, settings, path, classes, foreign)
+    if kind != "none":
+        learning = learning_of(network, settings, report.new)
     report.frozen = freeze(network, learning.frozen)
     report.tell_stages(network, learning)
+    network.learning = learning  # type: ignore[assignment]
     return report
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from torch import nn
 
 from striate.transfer.backbones import PREFIX
-from striate.transfer.freezing import Learning
+from striate.transfer.freezing import Learning, lies_in
 from striate.transfer.stages import stages_of
 
 _LISTED = 6  # tensors that a line names
+_SHOWN = 12  # parameter groups that are shown
 
 
 @dataclass
@@ -57,9 +58,10 @@ class TransferReport:
         """Counts by stage, and notes from which epoch on each learns."""
         loaded, resized, new, frozen = set(self.loaded), set(self.resized), set(self.new), set(self.frozen)
         begins = {stage: 1 + index * learning.every for index, stage in enumerate(learning.waiting, start=1)}
+        random = []
         for stage, modules in stages_of(network).items():
-            tensors = {name for name in network.state_dict() if _lies_in(name, modules)}
-            parameters = {name: p for name, p in network.named_parameters() if _lies_in(name, modules)}
+            tensors = {name for name in network.state_dict() if lies_in(name, modules)}
+            parameters = {name: p for name, p in network.named_parameters() if lies_in(name, modules)}
             learns = [name for name, parameter in parameters.items() if parameter.requires_grad]
             self.stages.append(
                 {
@@ -72,6 +74,10 @@ class TransferReport:
                     "learns_from": begins.get(stage, 1) if learns else None,
                 }
             )
+            if new & parameters.keys() and not learns and self.loaded:
+                random.append(stage)
+        if random:
+            self.notes.append(f"{', '.join(random)}: new and frozen, that is, random filters that stay")
 
     def tell_rates(self, network: nn.Module, groups: Iterable[Mapping[str, Any]], rate: float, decay: float) -> None:
         """Notes the rate of each parameter group and stage.
@@ -128,15 +134,14 @@ class TransferReport:
         return rows
 
     def _group_rows(self) -> list[list[str]]:
+        if len(self.groups) > _SHOWN:
+            count = len({group["rate"] for group in self.groups})
+            return [[f"{len(self.groups)} parameter groups of {count} rates: transfer.json"]]
         rows = [["group", "rate", "weight decay", "tensors", "parameters"]] if self.groups else []
         for group in self.groups:
             figures = [f"{group[key]:.4g}" for key in ("rate", "weight_decay")]
             rows.append([group["name"], *figures, *(f"{group[key]:,}" for key in ("tensors", "parameters"))])
         return rows
-
-
-def _lies_in(name: str, modules: Sequence[str]) -> bool:
-    return any(name.startswith(f"{module}.") for module in modules)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -60,7 +60,7 @@ def _for_channels(tensor: Tensor, shape: torch.Size, grey: Grey) -> tuple[Tensor
         return None, ""
     if grey == "refuse":
         raise ConfigurationError(
-            f"the file's first filters see {tensor.shape[1]} channels, the pictures have {shape[1]}",
+            f"the file's first filters see {_channels(tensor.shape[1])}, the pictures have {shape[1]}",
             nearest="init.grey=sum",
             do=f"keep their sum over the channels (init.grey=sum), or data.prepare.channels={tensor.shape[1]}",
         )
@@ -86,3 +86,7 @@ def _for_places(
     line = F.interpolate(each, (before, after), mode="bilinear", antialias=True)[0, 0]  # of the old place a, new i
     maps = torch.einsum("ocab,ai,bj->ocij", tensor.view(outputs, channels, before, before), line, line)
     return maps.reshape(shape), f"from {before}×{before} to {after}×{after} places"
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'s' if count > 1 else ''}"
