@@ -162,6 +162,7 @@ def test_a_report_says_claim_sight_and_what_was_lost():
     assert "*b beats a.* **agrees**" in text
     assert "+11.0 points (+8.5 to +13.5)" in text
     assert "diverged: the loss is NaN" in text
+    assert "In short: agrees: better." in text
     ((_, verdict, _),) = judged(CONTENT, cells)
     assert verdict.estimate.n == 3
 

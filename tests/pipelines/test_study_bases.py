@@ -3,6 +3,9 @@
 import csv
 import json
 import shutil
+import signal
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -171,8 +174,19 @@ def test_a_nursery_gives_exit_codes_and_leaves_with_what_it_started(tmp_path):
     training.wait(60)
     assert training.returncode == 2
     assert "optimizer.rl" in (tmp_path / "log.txt").read_text()
-    nursery.close()
-    assert nursery.start(["data=no"], tmp_path / "two.txt", {}).poll() is None  # a new one
+    still = nursery.start(["model=lenet5_modern"], tmp_path / "two.txt", {})
+    assert still.poll() is None
     nursery._process.kill()
     nursery._process.wait()
+    assert still.poll() == -signal.SIGKILL
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{still.pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{still.pid}").exists()
     nursery.close()
+
+
+@pytest.mark.parametrize("word", ["optimizer.lr=0.{seed}", "seed=1{seed}"])
+def test_a_seed_is_a_whole_value(tmp_path, word):
+    with pytest.raises(ConfigurationError, match="must be the whole value"):
+        cells(tmp_path, overrides=[*TINY["overrides"], word])

@@ -5,7 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from striate.evaluation.study_figures import NAMES
-from striate.evaluation.study_statistics import Estimate, Row, Verdict, judge, mean_interval, resolved_x
+from striate.evaluation.study_statistics import (
+    AGREES,
+    DISAGREES,
+    UNDECIDED,
+    Estimate,
+    Row,
+    Verdict,
+    judge,
+    mean_interval,
+    resolved_x,
+)
 
 _SHARES = ("test_accuracy", "val_accuracy", "gain", "train_error")
 
@@ -62,6 +72,17 @@ def judged(content: Mapping[str, Any], rows: Sequence[Row]) -> list[tuple[Mappin
     return found
 
 
+def in_short(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """Which comparisons, by name, agree with their claim, which do not, and which are not decided."""
+    found: dict[str, list[str]] = {}
+    for name, comparison in content["comparisons"].items():
+        found.setdefault(judge(rows, comparison).outcome, []).append(name)
+    parts = [
+        f"{outcome}: {', '.join(found[outcome])}" for outcome in (AGREES, DISAGREES, UNDECIDED) if outcome in found
+    ]
+    return "; ".join(parts)
+
+
 def described(content: Mapping[str, Any], rows: Sequence[Row], figure: str, side: Mapping[str, Any]) -> str:
     """One side of a comparison in words."""
     x = resolved_x(rows, figure, side)
@@ -83,6 +104,7 @@ def report(content: Mapping[str, Any], rows: Sequence[Row], facts: Mapping[str, 
     for comparison, verdict, text in judged(content, rows):
         paper = f" In the paper: {comparison['paper']}." if comparison.get("paper") else ""
         lines.append(f"- *{comparison['says']}* **{verdict.outcome}**: {text} (n = {verdict.estimate.n}).{paper}")
+    lines += ["", f"In short: {in_short(content, rows)}."]
     lines += ["", "![](figure.png)", "", *table(summary(content, rows)), ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     ended = [row for row in rows if row["status"] not in ("finished", "new", "running", "interrupted")]

@@ -15,7 +15,7 @@ from striate import runs
 from striate.configuration import plain
 from striate.errors import StorageError, StriateError
 from striate.evaluation.study_figures import study_figure
-from striate.evaluation.study_report import judged, report, summary, table
+from striate.evaluation.study_report import in_short, judged, report, summary, table
 from striate.evaluation.tables import write_csv
 from striate.messages import calm_libraries, say, shown
 from striate.pipelines.study_bases import outstanding, words_in
@@ -129,6 +129,7 @@ def conclude(
     verdicts = judged(content, rows)
     for comparison, verdict, text in verdicts:
         say(f"{verdict.outcome}: {comparison['says']}\n  {text} (n = {verdict.estimate.n})")
+    say(f"In short: {in_short(content, rows)}")
     say("Worth opening: " + ", ".join(shown(folder / file) for file in ("figure.png", "report.md", "results.csv")))
     failed = [row for row in rows if row["status"] not in SETTLED]
     if failed:
