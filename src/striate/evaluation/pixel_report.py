@@ -69,12 +69,7 @@ def write_pixel_report(
     }
     if not all(math.isfinite(value) for value in results.values()):
         raise ValueError("expected sums that are finite: JSON has no other numbers")
-    write_csv(folder / "per_class.csv", tuple(table[0]), table)
-    write_csv(folder / "per_picture.csv", ("name", "pixels", "pixel_accuracy", "miou"), _per_picture(names, sums))
-    write_counts(folder / "pixel_counts.csv", classes, names, sums)
-    cells = ({"true": classes[row], "predicted": classes[column], "pixels": int(state["confusion"][row, column])}
-             for row, column in np.argwhere(state["confusion"]))  # fmt: skip
-    write_csv(folder / "confusion.csv", ("true", "predicted", "pixels"), cells)
+    _write_tables(folder, state["confusion"], classes, names, sums, table)
     figures.confusion_matrix(state["confusion"], classes, folder / "confusion_matrix.png", normalised=True)
     iou = np.where(state["confusion"].sum(1) > 0, pixel_metrics.intersection_over_union(state["confusion"]), np.nan)
     iou_of_classes(iou, classes, folder / "iou.png", mean=results["miou"])
@@ -86,6 +81,22 @@ def write_pixel_report(
     results = dict(sorted(results.items()))
     write_json(folder / "metrics.json", results)
     return results
+
+
+def _write_tables(
+    folder: Path,
+    confusion: np.ndarray,
+    classes: Sequence[str],
+    names: Sequence[str],
+    sums: np.ndarray,
+    table: Sequence[Mapping[str, Any]],
+) -> None:
+    write_csv(folder / "per_class.csv", tuple(table[0]), table)
+    write_csv(folder / "per_picture.csv", ("name", "pixels", "pixel_accuracy", "miou"), _per_picture(names, sums))
+    write_counts(folder / "pixel_counts.csv", classes, names, sums)
+    cells = ({"true": classes[row], "predicted": classes[column], "pixels": int(confusion[row, column])}
+             for row, column in np.argwhere(confusion))  # fmt: skip
+    write_csv(folder / "confusion.csv", ("true", "predicted", "pixels"), cells)
 
 
 def write_counts(path: Path, classes: Sequence[str], names: Sequence[str], sums: np.ndarray) -> None:
