@@ -209,6 +209,17 @@ def test_an_estimate_is_state_and_frozen_weights_have_none():
     assert all((entry["curvature"] > 0).any() for entry in state.values())
 
 
+def test_weights_that_begin_to_learn_later_get_their_curvature_then():
+    network = MLP(10, 1, (4, 4))
+    inputs, targets = batch(6, 1, 4, 4)
+    optimizer = StochasticDiagonalLM(network.parameters())
+    network.fc1.requires_grad_(False)
+    for learning in (2, 4):
+        optimizer.estimate(network, CrossEntropy(**CLASSES), [(inputs.float(), targets)])
+        assert sum("curvature" in optimizer.state[parameter] for parameter in network.parameters()) == learning
+        network.fc1.requires_grad_(True)
+
+
 @pytest.mark.parametrize("options", [{"lr": -1}, {"mu": 0}, {"samples": 0}, {"weight_decay": -1}])
 def test_values_without_meaning_are_refused(options):
     with pytest.raises(ValueError, match="expected lr and weight_decay"):

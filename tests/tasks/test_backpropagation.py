@@ -215,6 +215,17 @@ def test_it_learns_the_digits_and_its_checkpoint_says_how(train, tmp_path):
     assert task.network.image_size == (32, 32)
 
 
+def test_errors_go_back_to_the_first_layer_that_learns_and_no_further():
+    network, criterion = MLP(3, 1, (2, 2), hidden=(5, 4)), CrossEntropy(class_counts=[1] * 3)
+    inputs, targets = torch.randn(6, 1, 2, 2), torch.arange(6) % 3
+    whole = gradients_by_hand(network, criterion, inputs, targets)[1]
+    network.fc1.requires_grad_(False)
+    network.fc3.requires_grad_(False)
+    part = gradients_by_hand(network, criterion, inputs, targets)[1]
+    assert part.keys() == whole.keys() - set(network.fc1.parameters())
+    assert all(torch.equal(gradient, whole[parameter]) for parameter, gradient in part.items())
+
+
 def test_a_frozen_layer_stays(train, tmp_path):
     train(*MLP_WORDS, "task=backpropagation", f"run_dir={tmp_path / 'first'}")
     train(

@@ -45,14 +45,14 @@ class StochasticDiagonalLM(Optimizer):
         self.samples = samples
 
     def estimate(self, network: nn.Module, loss: Criterion, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Measures the curvature anew; all processes should measure it on the same samples.
+        """Measures the curvature anew, of all parameters that learn now; all processes should see the same samples.
 
         Raises:
             ValueError: the network has an operation for which no rule is known.
         """
         curvatures = hessian_diagonal(network, loss, batches)
         for group in self.param_groups:
-            for parameter in group["params"]:
+            for parameter in (parameter for parameter in group["params"] if parameter in curvatures):
                 self.state[parameter]["curvature"] = curvatures[parameter]
 
     @torch.no_grad()

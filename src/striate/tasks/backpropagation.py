@@ -52,6 +52,12 @@ class DenseLayer(NamedTuple):
     norm: nn.modules.batchnorm.BatchNorm1d | None = None
     activation: nn.Module | None = None
 
+    @property
+    def learns(self) -> bool:
+        """Whether any of its parameters does."""
+        modules = [self.dense, *([] if self.norm is None else [self.norm])]
+        return any(parameter.requires_grad for module in modules for parameter in module.parameters())
+
 
 class Pass(NamedTuple):
     """What one layer leaves behind on the way forward, for the way back."""
@@ -102,16 +108,17 @@ def forward_pass(layers: list[DenseLayer], inputs: Tensor) -> list[Pass]:
 
 
 def backward_pass(layers: list[DenseLayer], passes: list[Pass], error: Tensor) -> Gradients:
-    """The gradient of every parameter from the error of the output layer, layer by layer from the last to the first."""
+    """The gradients from the error of the output layer, layer by layer from the last to the first that learns."""
     gradients: Gradients = {}
-    for number in range(len(layers) - 1, -1, -1):
+    first = next((number for number, layer in enumerate(layers) if layer.learns), len(layers))
+    for number in range(len(layers) - 1, first - 1, -1):
         layer, own = layers[number], passes[number]
         if layer.norm is not None:
             error = _through_norm(layer.norm, own.weighted, error, gradients)
         if layer.dense.bias is not None:
             gradients[layer.dense.bias] = bias_gradient(error)
         gradients[layer.dense.weight] = weight_gradient(error, own.before)
-        if number:
+        if number > first:
             before = layers[number - 1].activation
             slope = torch.ones_like(own.before) if before is None else SLOPES[type(before)](own.before)
             error = error_of_layer_before(error, layer.dense.weight, slope)
