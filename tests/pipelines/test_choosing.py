@@ -167,6 +167,7 @@ def test_a_folder_of_small_pictures(type_words, pictures, tmp_path, capsys):
     assert "by the root of the counts" in said
     assert config["monitor"] == {"metric": "val/loss", "mode": "min"}
     assert config["augmentation"]["_target_"].endswith("RandomAffine")
+    assert config["optimizer"]["nesterov"] is True
     assert (config["data"]["batch_size"], config["trainer"]["max_epochs"]) == (20, 5), "typed"
     assert not {"data.batch_size", "trainer.max_epochs"} & set(config["chosen"])
     assert facts["metrics"]["test/top1_micro"] > 0.65, "the most frequent class is 0.42"

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from striate.configuration import plain
 from striate.data.module import ImageDataModule
@@ -67,6 +68,10 @@ class Case:
         shape = data.input_shape if side is None else (data.meta.channels, side, side)
         with torch.device("meta"):
             return construct_network(config["model"], data.meta, shape[1:])
+
+    def is_normalised(self) -> bool:
+        """Whether the network has batch norm."""
+        return any(isinstance(module, _BatchNorm) for module in self.network().modules())
 
     def cost(self, side: int) -> int:
         """Multiply-adds for a picture of so many pixels each way."""

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from torch import nn
-
 from striate.configuration import plain
 from striate.errors import ConfigurationError
 from striate.pipelines import recalling, starting, tuning
@@ -62,10 +60,9 @@ def batch(case: Case) -> Choice:
 def rate(case: Case) -> Choice | None:
     """`optimizer.lr`: by the table of the optimizer's family; a range test where there is none."""
     config = case.config
-    optimizer = config["optimizer"]["_target_"].rpartition(".")[2]
-    normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in case.network().modules())
-    size = case.make(config).batch_size
-    choice = training.rate(case.data, optimizer, size, case.weights, config["init"].get("train"), normalised)
+    name, size = config["optimizer"]["_target_"].rpartition(".")[2], case.make(config).batch_size
+    train = config["init"].get("train")
+    choice = training.rate(case.data, name, size, case.weights, train, case.is_normalised())
     return choice or searched_rate(case)
 
 
@@ -84,10 +81,11 @@ RULES: dict[str, Callable[[Case], Choice | None]] = {
     "monitor": lambda case: training.monitor(case.data),
     "init.train": lambda case: networks.trained(case.data, case.weights),
     "init.unfreeze_every": lambda case: networks.unfreeze_every(case.data, case.weights, case.epochs),
-    "init.stage_decay": lambda case: networks.stage_decay(case.weights),
+    "init.stage_decay": lambda case: networks.stage_decay(case.data, case.weights),
     "data.batch_size": batch,
     "callbacks.early_stopping.patience": lambda case: training.patience(case.epochs),
     "trainer.precision": lambda case: training.precision(case.machine),
+    "optimizer": lambda case: training.optimizer(case.data, case.is_normalised()),
     "optimizer.lr": rate,
     "data.num_workers": lambda case: training.workers(case.data, case.machine),
 }

@@ -109,8 +109,10 @@ def unfreeze_every(data: Data, weights: Weights | None, epochs: int) -> Choice:
     return Choice(max(1, epochs // 10), f"{data.per_class:.3g} pictures a class: the head first, then stage by stage")
 
 
-def stage_decay(weights: Weights | None) -> Choice:
-    """`init.stage_decay`: early stages, whose features are general, move less."""
+def stage_decay(data: Data, weights: Weights | None) -> Choice:
+    """`init.stage_decay`: with few pictures early stages, whose features are general, move less."""
     if weights is None:
         return Choice(1.0, "from scratch: one rate")
-    return Choice(0.7, "each stage learns at 0.7 times the rate of the one above: early features are general")
+    if data.per_class >= SOME_A_CLASS:
+        return Choice(1.0, f"{data.per_class:.3g} pictures a class: one rate")
+    return Choice(0.7, f"{data.per_class:.3g} pictures a class: early stages, which are general, learn less")

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from striate.pipelines.situation import Choice, Data, Machine, Weights
+from striate.pipelines.situation import Choice, Data, Machine, Option, Weights
 
 UNBALANCED = 2.0  # the most frequent class over the rarest, from which on classes are weighted
 RARE = 20.0  # the same, from which on a rare class is not given all the weight that balances it
@@ -14,8 +14,10 @@ STEPS_AN_EPOCH = 10  # at least, for the sake of which a batch is smaller
 EPOCHS = {True: 1000, False: 2000}  # over the root of the number of pictures: with weights, from scratch
 LEAST_EPOCHS, MOST_EPOCHS = 5, {True: 60, False: 150}
 # From scratch, for the usual batch: of pictures with one label, and of pictures with masks.
-RATES = {"adam": {False: 0.001, True: 0.003}, "sgd": {False: 0.05, True: 0.05}}
+RATES = {"adam": {False: 0.001, True: 0.003}, "sgd": {False: 0.1, True: 0.05}}
 USUAL_BATCH = {False: 64, True: 8}
+LEARNT = {"adam": 3, "sgd": 5}  # by which the rate is divided for weights that have learnt
+UNNORMALISED = {"adam": 3, "sgd": 10}  # likewise for networks without batch norm: 0.01 in AlexNet and VGG
 
 
 def class_weights(data: Data) -> Choice:
@@ -71,6 +73,15 @@ def precision(machine: Machine) -> Choice:
     return Choice("16-mixed" if machine.gpu else "32-true", f"{name} does not multiply bfloat16")
 
 
+def optimizer(data: Data, normalised: bool) -> Choice:
+    """`optimizer`: momentum for classifiers with batch norm, which bear its rates; else a rate for each weight."""
+    if data.pixels:
+        return Choice(Option("adamw"), "pictures with masks")
+    if normalised:
+        return Choice(Option("nesterov"), "a classifier with batch norm, which bears the rates of momentum")
+    return Choice(Option("adamw"), "a network without batch norm")
+
+
 def rate(
     data: Data, optimizer: str, batch: int, weights: Weights | None, train: Any, normalised: bool
 ) -> Choice | None:
@@ -94,9 +105,9 @@ def rate(
     if batch != usual:
         said += f", times {'the root of ' if family == 'adam' else ''}{batch}/{usual}"
     if weights is not None and train != "head":
-        value, said = value / 3, f"{said}, a third for weights that have learnt"
+        value, said = value / LEARNT[family], f"{said}, over {LEARNT[family]} for weights that have learnt"
     if not normalised:
-        value, said = value / 3, f"{said}, a third without batch norm"
+        value, said = value / UNNORMALISED[family], f"{said}, over {UNNORMALISED[family]} without batch norm"
     return Choice(float(f"{value:.2g}"), said)
 
 
