@@ -22,9 +22,10 @@ def probe_figure(rows: Sequence[Mapping[str, Any]], title: str, chance: float, p
         path: of the PNG file.
     """
     stages = list(dict.fromkeys(row["stage"] for row in rows))
-    with _drawing(path, (max(4.8, 0.62 * len(stages) + 2.2), 3.9)) as figure:
+    width = max(4.8, 0.62 * len(stages) + 2.2)
+    with _drawing(path, (width, 3.9)) as figure:
         axes = figure.subplots()
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+        figure.suptitle(label(title, int(13 * width)), x=0.01, ha="left", fontsize=10)
         for shift, (kind, (name, colour, marker)) in zip((-0.06, 0.06), _LOOKS.items(), strict=True):
             own = [row for row in rows if row["kind"] == kind]
             places = [stages.index(row["stage"]) + shift for row in own]

@@ -86,7 +86,7 @@ def _of_checkpoint(config: Mapping[str, Any]) -> Subject:
             do=f"prepare the data with data.prepare.channels={task.preprocessing.channels}",
         )
     run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    return Subject(task.network, task.preprocessing, data, model, shown(path), run / f"probe_{data.name}")
+    return Subject(task.network, task.preprocessing, data, model, run.name, run / f"probe_{data.name}")
 
 
 def _of_model(config: dict[str, Any]) -> Subject:
