@@ -65,7 +65,8 @@ def test_figures_are_those_of_the_training(evaluated, trained):
     # The trainer hands its figures on in single precision.
     assert {name: np.float32(stored[name]) for name in own} == {name: np.float32(value) for name, value in own.items()}
     assert set(stored) - set(own) == {
-        "samples", "top1_micro_low", "top1_micro_high", "top5_micro_low", "top5_micro_high"
+        "samples", "top1_micro_low", "top1_micro_high", "top5_micro_low", "top5_micro_high", "recall_macro_low",
+        "recall_macro_high",
     }  # fmt: skip
 
 
