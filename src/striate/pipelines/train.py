@@ -105,7 +105,7 @@ def record_end(run: runs.Run, error: BaseException, *, named: bool) -> None:
     if refused and not named and run.is_empty():
         run.discard()
         return
-    named_states = {DivergedError: "diverged", PrunedRun: "pruned"}
+    named_states: dict[type, str] = {DivergedError: "diverged", PrunedRun: "pruned"}
     status = "interrupted" if stopped else named_states.get(type(error), "failed")
     reason = error.what if isinstance(error, StriateError) else f"{type(error).__name__}: {error}"
     with suppress(StorageError):  # the disk may be what failed
