@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 import time
@@ -13,7 +14,7 @@ import yaml
 from striate import runs
 from striate.configuration import compose
 from striate.errors import ConfigurationError, StriateError
-from striate.pipelines import study
+from striate.pipelines import study, study_forks
 from striate.pipelines.study_bases import outstanding, words_in
 from striate.pipelines.study_cells import cells_of
 from striate.pipelines.study_file import load
@@ -184,6 +185,15 @@ def test_a_nursery_gives_exit_codes_and_leaves_with_what_it_started(tmp_path):
         time.sleep(0.1)
     assert not Path(f"/proc/{still.pid}").exists()
     nursery.close()
+
+
+def test_where_frameworks_do_not_bear_forks_trainings_are_fresh_processes(tmp_path):
+    pid = study_forks._spawn(["optimizer.rl=1"], str(tmp_path / "log.txt"), dict(os.environ))
+    deadline = time.monotonic() + 60
+    while (code := study_forks._state(pid)) == "running" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert code == 2
+    assert "optimizer.rl" in (tmp_path / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("word", ["optimizer.lr=0.{seed}", "seed=1{seed}"])
