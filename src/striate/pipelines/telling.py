@@ -16,7 +16,7 @@ from striate.pipelines.evaluating import answers
 from striate.pipelines.lineage import code, data_of, first_weights_of, model_of
 from striate.pipelines.mirrors import evaluation_session, harmless, tracked, trackers_of
 from striate.pipelines.show_samples import draw_samples
-from striate.pipelines.showing import MASKS, MISTAKES, draw_answers, show_answers
+from striate.pipelines.showing import MASKS, MATRIX, MISTAKES, draw_answers, show_answers
 from striate.resumption import Start
 from striate.tasks.base import SupervisedTask
 from striate.tasks.classification import ClassificationTask
@@ -111,7 +111,7 @@ def tell_evaluation(
             tracker.use(pack)
             tracker.use(weights)
             tracker.tell({f"{split}/{name}": value for name, value in results.items()}, 0)
-            for picture in _DRAWN:
+            for picture in _DRAWN if said is not None else (*_DRAWN, MATRIX):
                 if (folder / picture).is_file():
                     tracker.show(f"{split}/{Path(picture).stem}", folder / picture, 0)
         if said is not None:
