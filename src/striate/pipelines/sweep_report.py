@@ -93,7 +93,8 @@ def say_table(ledger: Ledger, shown_trials: Sequence[Trial], axes: Sequence[str]
     """The best trials on the screen."""
     counts = Counter(trial.status for trial in ledger.trials())
     states = ", ".join(f"{number} {state}" for state, number in counts.most_common())
-    table = Table(title=f"Sweep {ledger.folder.name}: {states}", title_justify="left")
+    say(f"\nSweep {ledger.folder.name}: {states}")
+    table = Table()
     leaves = Counter(name.rpartition(".")[2] for name in axes)
     short = [leaf if leaves[leaf := name.rpartition(".")[2]] == 1 else name for name in axes]
     for name in ["trial", *short, *([metric] if metric else []), "status"]:
