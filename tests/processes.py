@@ -70,7 +70,7 @@ def _arm(place, number):
     from striate import storage
     from striate.callbacks import checkpointing
     from striate.errors import StorageError
-    from striate.tasks.base import SupervisedTask
+    from striate.tasks.classification import ClassificationTask
 
     def die(signum=signal.SIGKILL):
         os.kill(os.getpid(), signum)
@@ -87,7 +87,7 @@ def _arm(place, number):
         checkpointing.Checkpointing.on_train_batch_end = after_step
     elif place == "validation":
         counted = [0]
-        validate = SupervisedTask.validation_step
+        validate = ClassificationTask.validation_step
 
         def validation_step(self, batch, batch_idx):
             counted[0] += 1
@@ -95,7 +95,7 @@ def _arm(place, number):
                 die()
             return validate(self, batch, batch_idx)
 
-        SupervisedTask.validation_step = validation_step
+        ClassificationTask.validation_step = validation_step
     elif place == "checkpoint":
         counted = [0]
         save = storage.save_checkpoint
