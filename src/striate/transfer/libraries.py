@@ -70,7 +70,7 @@ def obtainable(wanted: Published, patience: float = 5.0) -> str:
 
     def ask() -> None:
         try:
-            with urlopen(Request(url, method="HEAD"), timeout=patience):
+            with urlopen(Request(url, method="HEAD"), timeout=2 * patience):
                 answers.append("")
         except Exception as error:  # of urllib, http, ssl and sockets
             answers.append(" ".join(str(error).split())[:120] or type(error).__name__)
