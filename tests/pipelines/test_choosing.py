@@ -156,8 +156,9 @@ def test_a_process_that_was_started_by_another_takes_its_choices(places, digits,
 
 def test_a_folder_of_small_pictures(type_words, pictures, tmp_path, capsys):
     root = pictures({"0": 120, "1": 120, "2": 40, "7": 3}, [12])
-    type_words("experiment=finetune", f"data.root={root}", f"paths.prepared_dir={tmp_path / 'p'}",
-               "trainer.max_epochs=5", "data.batch_size=20")  # fmt: skip
+    words = ["experiment=finetune", f"data.root={root}", f"paths.prepared_dir={tmp_path / 'p'}",
+             "trainer.max_epochs=5", "data.batch_size=20"]  # fmt: skip
+    type_words(*words)
     said = capsys.readouterr().out
     folder, facts = newest(tmp_path)
     config = kept(folder)
@@ -175,6 +176,16 @@ def test_a_folder_of_small_pictures(type_words, pictures, tmp_path, capsys):
     assert "mistakes.png" in said
     assert (folder / "mistakes.png").is_file()
     assert (folder / "confusion_matrix.png").is_file()
+    stopped = folder.rename(folder.with_name("stopped"))
+    (stopped / ".lock").unlink()  # this process has it until its end
+    runs.Run(stopped, facts).record("interrupted")  # as if after its last epoch
+    type_words(*words)
+    said = capsys.readouterr().out
+    assert "As the unfinished stopped has chosen" in said
+    assert "Going on with" in said
+    assert "model = " not in said
+    assert len(runs.all_runs(tmp_path / "runs")) == 1
+    assert kept(stopped) == config
 
 
 def test_photographs_without_weights_at_hand(type_words, pictures, tmp_path, capsys, monkeypatch):
