@@ -134,9 +134,10 @@ def test_a_killed_run_goes_on_without_choosing_anew(places, digits, tmp_path, wo
     assert "find_lr: " not in second.text
     assert len(runs.all_runs(tmp_path / "runs")) == 1
     assert kept(folder) == before
-    third = train_in_a_process([*run, "optimizer.momentum=0.8"])  # what computes something else chooses for itself
-    assert third.code == 0
-    assert "As the unfinished" not in third.text
+    if "find_lr=true" not in words:  # what computes something else chooses for itself
+        third = train_in_a_process([*run, "optimizer.momentum=0.8"])
+        assert third.code == 0
+        assert "As the unfinished" not in third.text
 
 
 def test_a_process_that_was_started_by_another_takes_its_choices(places, digits, monkeypatch):
