@@ -67,7 +67,7 @@ def test_two_workers_share_a_study(study) -> None:
 
 
 def test_bad_trials_are_pruned_by_their_curve_and_count(study) -> None:
-    plan, worker, ledger = study(trials=8, pruner="median", startup=2)
+    plan, worker, ledger = study(trials=5, pruner="median", startup=2)
     worker()
     states = [trial.status for trial in ledger.trials()]
     assert states[:2] == ["finished", "finished"]
