@@ -45,11 +45,14 @@ def variants() -> Iterator[Variant]:
         yield "train", tuple(options[number] for options in words.values() if number < len(options))
 
 
+SEVERAL = ("runs",)  # of what a person gives at least one
+
+
 def filled(name: str, words: tuple[str, ...]) -> dict[str, Any]:
     """The composed tree as plain data, with something in place of what a person must give."""
     config = compose(name, words, strict=False)
     for path in missing(config):
-        OmegaConf.update(config, dotted(path), "given")
+        OmegaConf.update(config, dotted(path), ["given"] if path[-1] in SEVERAL else "given")
     if "data" in config and config.data.get("input_size", 0) is None:
         config.data.input_size = 32  # the sheets for pictures of all sizes need one, and the default set has none
     return plain(config)

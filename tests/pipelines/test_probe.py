@@ -27,9 +27,7 @@ def rows(folder):
         return list(csv.DictReader(stream))
 
 
-def test_a_checkpoint_is_probed_at_every_stage_and_features_are_computed_once(
-    probed, trained, tmp_path, monkeypatch
-):
+def test_a_checkpoint_is_probed_at_every_stage_and_features_are_computed_once(probed, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(features.runs, "code_version", lambda: {"hash": "of a file that nobody edits meanwhile"})
     passes = []
     monkeypatch.setattr(features, "_computed", lambda *a, of=features._computed: passes.append(a[1]) or of(*a))

@@ -46,9 +46,9 @@ def run(cfg: DictConfig, words: Sequence[str] | None = None) -> dict[str, float]
     config = plain(cfg)
     cells = cells_of(config, typed_words() if words is None else words)
     name = config["model"]["_target_"].rsplit(".", 1)[-1].lower()
-    if config["plan"]:
-        return planned(f"cross-validation of {name}", cells)
     folder = Path(config["output_dir"] or default_folder(config, f"{name}_{build_datamodule(cells[0].config).name}"))
+    if config["plan"]:
+        return planned(f"cross-validation of {name}", cells, folder)
     held = hold(folder)
     try:
         cells = prepared(cells)
