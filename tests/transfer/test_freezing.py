@@ -40,7 +40,7 @@ FIRST, BLOCKS = {"conv1", "bn1", "relu1"}, {"conv3_x", "conv4_x"}
         ({"train": ["fc", 3]}, {*FIRST, "pool1", "conv2_x", "conv4_x", "avgpool"}),
         ({"train": 2, "freeze": ["conv4_x"]}, {*FIRST, "pool1", "conv2_x", "conv4_x", "avgpool"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_what_is_frozen(options, expected):
     assert frozen(**options) == expected
