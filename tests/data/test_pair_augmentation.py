@@ -228,7 +228,7 @@ def test_scale_and_crop_does_what_it_says(scale, size, pairs):
     ("augmentation", "name"),
     [
         (lambda: CentreView(32), "CentreView"),
-        (lambda: Pipeline([HorizontalFlip(), CentreView(32)]), "CentreView"),
+        (lambda: Pipeline([CentreView(32), HorizontalFlip()]), "CentreView"),
         (lambda: Albumentations([albumentations.Morphological(p=1.0)]), "Morphological"),
         (lambda: Albumentations([albumentations.OneOf([albumentations.ToTensorV2()])]), "ToTensorV2"),
         (lambda: Torchvision([v2.RandAugment()]), "RandAugment"),
@@ -238,12 +238,13 @@ def test_scale_and_crop_does_what_it_says(scale, size, pairs):
 )
 def test_what_cannot_move_a_mask_refuses_in_one_line(augmentation, name, pairs):
     with pytest.raises(ConfigurationError, match=f"{name} cannot move a mask with its picture") as refusal:
-        augmentation().pair(*pairs, keys(0, 0, np.arange(12)))
+        augmentation().pair(*map(list, pairs), keys(0, 0, np.arange(12)))
     assert refusal.value.do
 
 
-def test_a_centre_view_of_whole_pictures_is_the_pair_itself(pairs):
-    moved, labels = CentreView(None).pair(*pairs, keys(0, 0, np.arange(12)))
+@pytest.mark.parametrize("input_size", [None, 32])
+def test_a_centre_view_of_pictures_of_one_size_is_the_pair_itself(pairs, input_size):
+    moved, labels = CentreView(input_size).pair(*pairs, keys(0, 0, np.arange(12)))
     assert np.array_equal(moved, pairs[0])
     assert np.array_equal(labels, pairs[1])
 

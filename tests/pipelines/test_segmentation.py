@@ -16,7 +16,8 @@ from PIL import Image
 
 from processes import train as train_apart
 from striate import runs
-from striate.configuration import compose
+from striate.callbacks.history import TIMED
+from striate.configuration import compose, plain
 from striate.errors import ConfigurationError
 from striate.evaluation.pixel_report import FILES
 from striate.pipelines import compare, evaluate, predict
@@ -84,7 +85,7 @@ def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(places, la
     whole, killed = (load_checkpoint(runs.newest_checkpoint(folder / "checkpoints")) for folder in folders)
     for name, tensor in whole["state_dict"].items():
         assert torch.equal(tensor, killed["state_dict"][name]), name
-    timeless = [[{k: v for k, v in row.items() if "second" not in k} for row in rows(folder / "history.csv")]
+    timeless = [[{k: v for k, v in row.items() if k not in TIMED} for row in rows(folder / "history.csv")]
                 for folder in folders]  # fmt: skip
     assert timeless[0] == timeless[1]
 
@@ -131,7 +132,7 @@ def test_the_backbone_has_its_own_rate_and_biases_theirs(places):
     from striate.tasks.building import build_network, build_task, choose_task
 
     overrides = [*places, *CANVASES, "model=fcn8s_resnet18", "task.backbone_rate=0.1", "task.bias_rate=2"]
-    config = pipeline.plain(compose("train", [*overrides, "optimizer.lr=0.04", "model.backbone.widths=[8,8,8,8]"]))
+    config = plain(compose("train", [*overrides, "optimizer.lr=0.04", "model.backbone.widths=[8,8,8,8]"]))
     datamodule = pipeline.build_datamodule(config)
     datamodule.prepare_data()
     choose_task(config, datamodule.meta)

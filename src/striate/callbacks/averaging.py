@@ -28,4 +28,4 @@ def moved(share: float, average: Tensor, current: Tensor, updates: Tensor | int)
     """The average after an update; whole numbers, which count, are taken as they are."""
     if not average.is_floating_point():
         return current
-    return torch.lerp(average, current, share)
+    return torch.lerp(average, current.to(average.dtype), share)

@@ -84,7 +84,10 @@ def keep_hydra_from_writing(folder: Path = FOLDER) -> None:
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
-    own = {"job_logging": "stdout", "sweeper": "grid"}
+    # For folders that have no group `hydra` of their own, such as that of a run. Hydra would take an option of the same
+    # name as a file for its schema.
+    has_own = (folder / "hydra" / "sweeper" / "grid.yaml").is_file()
+    own = {"job_logging": "stdout", "sweeper": "grid" if has_own else "striate_grid"}
     defaults: list[Any] = [
         {key: own.get(key, option) for key, option in entry.items()} if isinstance(entry, dict) else entry
         for entry in HydraConf().defaults
@@ -98,10 +101,9 @@ def keep_hydra_from_writing(folder: Path = FOLDER) -> None:
     )
     store = ConfigStore.instance()
     store.store(group="hydra", name="config", node=node, provider="striate")
-    # For folders that have no group `hydra` of their own, such as that of a run.
     grid = OmegaConf.load(FOLDER / "hydra" / "sweeper" / "grid.yaml")
-    store.store(group="hydra/sweeper", name="grid", node=grid, provider="striate")
-    # Plugins register options too; where a file has the same name Hydra would take theirs for its schema.
+    store.store(group="hydra/sweeper", name="striate_grid", node=grid, provider="striate")
+    # Plugins register options too.
     Plugins.instance()
     for group in ("sweeper", "launcher"):
         for file in (folder / "hydra" / group).glob("*.yaml"):
