@@ -123,6 +123,8 @@ def test_the_commands_of_the_readme_compose(line):
         words = named(words, "input")
     if script == "src/compare.py":
         words = named_list(words, "runs")
+    if "-m" in words:  # the first of its trials
+        words = [word.partition(",")[0] for word in words]
     compose(Path(script).stem, [word for word in words if not word.startswith("-")])
 
 
