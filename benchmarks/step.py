@@ -162,7 +162,7 @@ def bare(words: dict[str, str], seconds: float, clock: str, keep: bool) -> float
     device = torch.device("cuda" if config["trainer"]["accelerator"] == "gpu" else "cpu")
     batch = next(iter(datamodule.train_dataloader()))
     images = datamodule.preprocessing.normalise(batch.images.to(device)).contiguous(memory_format=torch.channels_last)
-    targets = batch.targets.to(device)
+    targets = batch.targets.to(device).long()  # of masks, bytes
     network = build_network(config["model"], datamodule.meta, config["seed"]).to(device)
     network.to(memory_format=torch.channels_last)
     if config["compile"]:
