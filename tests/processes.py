@@ -125,3 +125,12 @@ def _arm(place, number):
         checkpointing.save_checkpoint = refused
     else:
         raise ValueError(place)
+
+
+def alongside(work, seconds, count=2):
+    """Lets as many forked processes as wanted do the same work, and waits for them."""
+    others = [multiprocessing.get_context("fork").Process(target=work) for _ in range(count)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join(seconds)

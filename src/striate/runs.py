@@ -273,6 +273,11 @@ def all_runs(runs_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
     return sorted(found, key=lambda pair: (pair[1].get("started", ""), pair[0].name), reverse=True)
 
 
+def folder_of(checkpoint: Path) -> Path:
+    """The run directory of a checkpoint, or the folder in which it lies by itself."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+
+
 def newest_checkpoint(folder: Path, *, report: list[str] | None = None) -> Path | None:
     """The newest whole checkpoint `step-*.ckpt` of a run; broken ones are passed over and named in `report`."""
     for path in sorted(folder.glob("step-*.ckpt"), reverse=True):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from processes import alongside
 from striate.errors import ConfigurationError
 from striate.sweeping.ledger import Trial, find
 from striate.sweeping.workers import Reporter
@@ -72,12 +73,7 @@ def test_what_another_sweep_did_with_other_code_does_not_count(grid, monkeypatch
 def test_two_workers_share_a_grid(grid) -> None:
     rates = ["0.001", "0.01", "0.1", "1", "10"]
     ledger, worker = grid(rates, "sleep=0.3", jobs=2)
-    context = multiprocessing.get_context("fork")
-    others = [context.Process(target=worker) for _ in range(2)]
-    for other in others:
-        other.start()
-    for other in others:
-        other.join(60)
+    alongside(worker, 60)
     assert states(ledger) == dict.fromkeys(rates, "finished")
     logs = [(ledger.place(trial.key) / "log.txt").read_text() for trial in ledger.trials()]
     assert [log.count("toy") for log in logs] == [1] * 5, "each cell once"

@@ -1,10 +1,11 @@
 """Optuna studies: each trial once, pruned by its curve, resumed in storage, by any number of workers."""
 
-import multiprocessing
 import time
 from pathlib import Path
 
 import pytest
+
+from processes import alongside
 
 pytest.importorskip("optuna")
 
@@ -55,12 +56,7 @@ def test_trials_are_told_and_a_larger_number_goes_on(study) -> None:
 
 def test_two_workers_share_a_study(study) -> None:
     plan, worker, ledger = study("sleep=0.2", trials=6, jobs=2)
-    context = multiprocessing.get_context("fork")
-    others = [context.Process(target=worker) for _ in range(2)]
-    for other in others:
-        other.start()
-    for other in others:
-        other.join(120)
+    alongside(worker, 120)
     assert [trial.status for trial in ledger.trials()] == ["finished"] * 6
     assert [frozen.state.name for frozen in told(plan)] == ["COMPLETE"] * 6
     assert len({trial.varied["rate"] for trial in ledger.trials()}) == 6

@@ -82,8 +82,7 @@ def is_pinned(key: str, typed: Sequence[str]) -> bool:
 
 def typed_keys() -> list[str]:
     """What the command line gives a value, itself or by `debug=…`."""
-    words = starting.typed_words()
-    typed = [word.lstrip("+").partition("=")[0] for word in words]
+    words, typed = starting.typed_words(), list(starting.typed_keys())
     for option in (word.partition("=")[2] for word in words if word.startswith("debug=")):
         content = yaml.safe_load((FOLDER / "debug" / f"{option}.yaml").read_text(encoding="utf-8"))
         typed += [key.removeprefix("override /") for entry in content.pop("defaults", []) for key in entry]

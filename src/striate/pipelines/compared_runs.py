@@ -59,7 +59,7 @@ def _places(word: str, runs_dir: Path) -> list[Path]:
         if candidate.is_dir():
             return [candidate]
         if candidate.is_file():  # a checkpoint of it
-            return [candidate.parent.parent if candidate.parent.name == "checkpoints" else candidate.parent]
+            return [runs.folder_of(candidate)]
     matched = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))] if glob.has_magic(word) else []
     matched = [place for place in matched if place.is_dir()]
     if matched:

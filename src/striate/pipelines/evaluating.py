@@ -59,8 +59,7 @@ def answers(dataset: BatchDataset, collected: Collector, temperature: float | No
 
 def default_folder(checkpoint: Path, split: str, views: str) -> Path:
     """Where a report goes when nobody says: into the run directory of the checkpoint."""
-    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-    return run / (f"evaluation_{split}" if views == "single" else f"evaluation_{split}_{views}")
+    return runs.folder_of(checkpoint) / (f"evaluation_{split}" if views == "single" else f"evaluation_{split}_{views}")
 
 
 def test(

@@ -31,8 +31,7 @@ def training_session(run: runs.Run) -> Session:
 
 def evaluation_session(folder: Path, checkpoint: Path) -> Session:
     """What dashboards are told of an evaluation; each is a run of its own."""
-    of = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-    return _session(folder, f"{of.name}_{folder.name}", secrets.token_hex(4), "evaluation")
+    return _session(folder, f"{runs.folder_of(checkpoint).name}_{folder.name}", secrets.token_hex(4), "evaluation")
 
 
 def _session(folder: Path, name: str, key: str, job: str) -> Session:

@@ -85,7 +85,7 @@ def _of_checkpoint(config: Mapping[str, Any]) -> Subject:
             f"{data.whole.channels}",
             do=f"prepare the data with data.prepare.channels={task.preprocessing.channels}",
         )
-    run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    run = runs.folder_of(path)
     return Subject(task.network, task.preprocessing, data, model, run.name, run / f"probe_{data.name}")
 
 
