@@ -7,7 +7,7 @@ import os
 import pytest
 
 from striate.callbacks.history import History
-from striate.configuration import compose
+from striate.configuration import REPOSITORY, compose
 from striate.errors import InterruptedRun
 
 TINY = ["model=lenet5_modern", "data.samples_per_class=20", "data.batch_size=50", "trainer.log_every_n_steps=2"]
@@ -81,6 +81,7 @@ def test_mlflow_has_one_finished_run(folder, expected):
 
 def test_dvclive_has_tables_and_pictures(folder, expected):
     live = folder / "dvclive"
+    assert "dvclive" not in (REPOSITORY / "dvc.yaml").read_text(), "not told of runs that are no experiments of DVC"
     with open(live / "plots" / "metrics" / "val" / "loss.tsv", newline="") as stream:
         assert {int(row["step"]): float(row["loss"]) for row in csv.DictReader(stream, delimiter="\t")} == expected
     metrics = json.loads((live / "metrics.json").read_text())

@@ -75,4 +75,6 @@ def dvclive_logger(
         import dvclive  # noqa: F401
     except ImportError as error:
         raise missing(error, "dvclive") from error
-    return DvcliveTracker(session, {"save_dvc_exp": save_dvc_exp, "report": report})
+    # Without an experiment the repository's dvc.yaml is not DVCLive's to write.
+    dvcyaml = "dvc.yaml" if save_dvc_exp else None
+    return DvcliveTracker(session, {"save_dvc_exp": save_dvc_exp, "report": report, "dvcyaml": dvcyaml})
