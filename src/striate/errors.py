@@ -4,6 +4,7 @@ A fault of the program itself is an ordinary exception: it keeps its traceback a
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 
@@ -80,3 +81,30 @@ class InterruptedRun(StriateError):
     def __init__(self, what: str, *, exit_code: int, do: str | None = None):
         super().__init__(what, do=do)
         self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended.
+
+    Args:
+        state: finished, interrupted, pruned, diverged or failed.
+        exit_code: of the process.
+        reason: in one line, where it did not finish.
+    """
+
+    state: str
+    exit_code: int
+    reason: str = ""
+
+
+def ending_of(error: BaseException) -> Ending:
+    """How a run ended that an exception ended."""
+    if isinstance(error, InterruptedRun):
+        return Ending("interrupted", error.exit_code, error.what)
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+        return Ending("interrupted", 130)
+    if not isinstance(error, StriateError):
+        return Ending("failed", 1, " ".join(f"{type(error).__name__}: {error}".split()))
+    states: dict[type, str] = {DivergedError: "diverged", PrunedRun: "pruned"}
+    return Ending(states.get(type(error), "failed"), error.exit_code, " ".join(error.what.split()))

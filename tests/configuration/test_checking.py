@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from striate.configuration.annotations import described, fits, is_object
 from striate.configuration.keys import dotted, dotted_keys, listed, one_slip, path_of
@@ -47,6 +47,8 @@ def test_annotations_in_words() -> None:
     assert described(Literal["a", "b"]) == "a or b"
     assert described(Annotated[int, Ge(0)]) == "int, at least 0"
     assert described(list[str | int]) == "list[str | int]"
+    assert described(list[Annotated[float, Gt(0)]] | None) == "list[float] or null"
+    assert described(tuple[int, ...]) == "tuple[int, ...]"
 
 
 def test_keys() -> None:

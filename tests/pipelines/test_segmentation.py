@@ -210,6 +210,14 @@ def test_a_run_keeps_the_counts_of_its_test_and_can_be_compared(places, labelled
     assert difference == {"mean": 0, "low_over_samples": 0, "high_over_samples": 0}
 
 
+def test_a_short_trial_run_counts_the_pictures_that_it_saw(places, labelled, tmp_path):
+    run = tmp_path / "run"
+    words = ["debug=fast", "mistakes=true", "data.batch_size=4", f"run_dir={run}"]
+    pipeline.run(compose("train", [*places, *SMALL, *words]))
+    assert len({row["name"] for row in rows(run / "pixel_counts.csv")}) == 2 * 4  # of 24
+    assert (run / "mosaic_worst.png").is_file()
+
+
 def test_views_do_no_harm_and_have_their_own_folder(places, labelled, evaluated):
     single = json.loads((evaluated / "metrics.json").read_text())
     options = [*places, *QUIET, f"ckpt_path={labelled}"]

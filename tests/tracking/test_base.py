@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from striate.errors import ConfigurationError, DivergedError, InterruptedRun
-from striate.pipelines.mirrors import ending_of, tracked
-from striate.tracking.base import Ending, Session, Tracker
+from striate.errors import ConfigurationError, DivergedError, Ending, InterruptedRun, PrunedRun, ending_of
+from striate.pipelines.mirrors import tracked
+from striate.tracking.base import Session, Tracker
 
 DONE = Ending("finished", 0)
 
@@ -87,6 +87,7 @@ def test_one_that_hangs_holds_nobody(noted, capsys):
         (InterruptedRun("stopped at step 3", exit_code=143), Ending("interrupted", 143, "stopped at step 3")),
         (KeyboardInterrupt(), Ending("interrupted", 130)),
         (DivergedError("the loss\nis nan"), Ending("diverged", 4, "the loss is nan")),
+        (PrunedRun("others were better"), Ending("pruned", 6, "others were better")),
         (ConfigurationError("no such thing"), Ending("failed", 2, "no such thing")),
         (RuntimeError("fault"), Ending("failed", 1, "RuntimeError: fault")),
     ],

@@ -19,10 +19,10 @@ from offline_wandb import read
 from striate import runs
 from striate.callbacks.history import TIMED, History
 from striate.configuration import compose
-from striate.errors import DivergedError, InterruptedRun
+from striate.errors import DivergedError, Ending, InterruptedRun, PrunedRun
 from striate.pipelines import evaluate
 from striate.tracking import server as asked
-from striate.tracking.base import Ending, PredictionTable, Session
+from striate.tracking.base import PredictionTable, Session
 from striate.tracking.weights_and_biases import wandb_logger
 
 TINY = ["model=lenet5_modern", "data.samples_per_class=20", "data.batch_size=50", "trainer.log_every_n_steps=2"]
@@ -213,13 +213,23 @@ def test_a_resumed_run_goes_on_as_one_and_loses_no_row(train, tmp_path, monkeypa
     assert max(before.values("val/loss")) < min(after.values("val/loss"))
 
 
-def test_a_run_that_diverges_or_fails_says_so(train, tmp_path, monkeypatch):
+def test_a_run_that_diverges_is_pruned_or_fails_says_so(train, tmp_path, monkeypatch):
     words = [*TINY, "trainer.max_epochs=1", "logger=wandb"]
     with pytest.raises(DivergedError):
         train(*words, "optimizer.lr=1e18", "scheduler=constant", f"run_dir={tmp_path / 'diverged'}")
     (mirror,) = offline_runs(tmp_path / "diverged")
     assert (mirror.summary["status"], mirror.exit_code) == ("diverged", 4)
     assert "learning rate 1e+18" in mirror.summary["reason"]
+
+    def give_up(*arguments):
+        raise PrunedRun("others were better")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "on_train_epoch_start", give_up)
+        with pytest.raises(PrunedRun):
+            train(*words, f"run_dir={tmp_path / 'pruned'}")
+    (mirror,) = offline_runs(tmp_path / "pruned")
+    assert (mirror.summary["status"], mirror.summary["reason"], mirror.exit_code) == ("pruned", "others were better", 0)
 
     def fail(*arguments):
         raise ZeroDivisionError("of the program")

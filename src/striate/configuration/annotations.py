@@ -94,6 +94,19 @@ def described(annotation: Any) -> str:
         elif part is Component:
             words.append("a component (a node with _target_)")
         else:
-            words.append(getattr(part, "__name__", str(part)) if not typing.get_args(part) else str(part))
+            words.append(_spelled(part))
     shown = [word.replace("typing.", "").replace("collections.abc.", "") for word in dict.fromkeys(words)]
     return " or ".join(shown)
+
+
+def _spelled(annotation: Any) -> str:
+    """A type without alternatives; what is inside its brackets without the limits, which a message gives alone."""
+    inner = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _spelled(inner[0])
+    if not inner:
+        return "..." if annotation is Ellipsis else getattr(annotation, "__name__", str(annotation))
+    origin = typing.get_origin(annotation)
+    if origin in (Union, types.UnionType, Literal) or not hasattr(origin, "__name__"):
+        return str(annotation)
+    return f"{origin.__name__}[{', '.join(_spelled(part) for part in inner)}]"

@@ -125,12 +125,10 @@ def _colour_codes(image: Image.Image) -> np.ndarray:
 
 def _matlab(data: bytes) -> np.ndarray:
     """The classes of SBD's masks: GTcls.Segmentation."""
-    try:
-        from scipy.io import loadmat
+    from scipy.io import loadmat
 
+    try:
         return np.asarray(loadmat(io.BytesIO(data))["GTcls"][0, 0]["Segmentation"], np.int64)
-    except ModuleNotFoundError as error:
-        raise DataError("a MATLAB file, which needs the package scipy") from error
     except Exception as error:
         raise DataError(f"a MATLAB file without GTcls.Segmentation ({type(error).__name__})") from error
 

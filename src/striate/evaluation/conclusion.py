@@ -21,6 +21,7 @@ def conclude(
     model: Path | None,
     test_samples: int,
     output_dir: str | None,
+    monitor: Mapping[str, str],
 ) -> None:
     """Writes `metrics.json` and `learning_curves.png`, publishes, and says what is worth opening.
 
@@ -31,10 +32,11 @@ def conclude(
         model: the checkpoint to go on with.
         test_samples: pictures of the test split, for the interval.
         output_dir: where a stage of the pipeline wants its results, or None.
+        monitor: `metric` and `mode` by which the best epoch was chosen.
     """
     folder = run.folder
     if rows:
-        learning_curves(rows, folder / "learning_curves.png")
+        learning_curves(rows, folder / "learning_curves.png", monitor=monitor["metric"], mode=monitor["mode"])
     write_json(folder / "metrics.json", dict(metrics))
     names = ["history.csv", "learning_curves.png", "metrics.json", *_PICTURES]
     if output_dir is not None and model is not None:

@@ -21,7 +21,7 @@ class PixelCollector(Callback):
         worst: of how many pictures with the least mean IoU the masks are kept too.
 
     Attributes:
-        indices: (N,) int64, 0 to N − 1 in order once the test has ended: each picture exactly once.
+        indices: (N,) int64, the places of the pictures tested in order, once the test has ended: each exactly once.
         sums: (N, 3, K) int64 pixels of each picture: hits, true and predicted of each class.
         masks: place → (H, W) uint8 classes, of the shown and the worst.
         worst_places: of the latter, the worst first.
@@ -88,6 +88,6 @@ class PixelCollector(Callback):
             order = indices.argsort()
             self.indices, self.sums = indices[order], sums[order]
         self.masks = {place: mask for part in parts for place, mask in part[2].items()}
-        scores = iou_of_pictures(self.sums).tolist()
+        scores = dict(zip(self.indices.tolist(), iou_of_pictures(self.sums).tolist(), strict=True))
         ranked = sorted((scores[place], place) for place in self.masks if scores[place] == scores[place])
         self.worst_places = [place for _, place in ranked[: self.worst]]

@@ -115,5 +115,6 @@ def select_and_test(
             keep_answers(run.folder, task, trainer, datamodule, model, config["mistakes"])
         rows_of_masks = show_masks(task, datamodule, trainer, run.folder)
         tell_end(trainer, task, datamodule, metrics, model, rows_of_masks)
-        conclude(run, rows, metrics, model, task.tally.samples if config["test"] else 0, config["output_dir"])
+        samples = task.tally.samples if config["test"] else 0
+        conclude(run, rows, metrics, model, samples, config["output_dir"], config["monitor"])
     return figures

@@ -48,7 +48,8 @@ def keep_answers(
     temperature = task.temperature if isinstance(task, ClassificationTask) else None
     about = described(model, task.record, data.meta, "test", SingleView(), temperature)
     if isinstance(collector, PixelCollector):
-        write_counts(folder / "pixel_counts.csv", classes, dataset.names, collector.sums)
+        names = [dataset.names[place] for place in collector.indices.tolist()]  # not all: trainer.limit_test_batches
+        write_counts(folder / "pixel_counts.csv", classes, names, collector.sums)
         if draw:
             rows = [drawn(dataset, place, collector.masks[place]) for place in collector.worst_places]
             title = f"The test pictures of {data.meta.name} with the least IoU"

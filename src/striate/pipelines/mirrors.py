@@ -15,9 +15,9 @@ from striate import runs
 from striate.callbacks.history import History
 from striate.callbacks.mirroring import Mirroring
 from striate.configuration import build, masked, masked_command
-from striate.errors import DivergedError, InterruptedRun, StriateError
+from striate.errors import Ending, ending_of
 from striate.messages import is_main_process, say
-from striate.tracking.base import Ending, Session, Tracker, one_line
+from striate.tracking.base import Session, Tracker, one_line
 
 SWEEP = "WANDB_RUN_GROUP"  # in the environment of a trial: the name of its sweep, also for others than W&B
 
@@ -76,17 +76,6 @@ def mirroring(loggers: Sequence[Logger], history: History, monitor: Mapping[str,
     """The callback that sends dashboards the epochs, where there are any."""
     trackers = trackers_of(loggers)
     return [Mirroring(trackers, history, monitor["metric"], monitor["mode"])] if trackers else []
-
-
-def ending_of(error: BaseException) -> Ending:
-    """How a run ended that an exception ended."""
-    if isinstance(error, InterruptedRun):
-        return Ending("interrupted", error.exit_code, error.what)
-    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
-        return Ending("interrupted", 130)
-    reason = error.what if isinstance(error, StriateError) else f"{type(error).__name__}: {error}"
-    code = error.exit_code if isinstance(error, StriateError) else 1
-    return Ending("diverged" if isinstance(error, DivergedError) else "failed", code, " ".join(reason.split()))
 
 
 @contextmanager

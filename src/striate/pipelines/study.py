@@ -115,10 +115,11 @@ def conclude(
     study_figure(content, rows, histories, folder / "figure.png")
     listed = ",".join(f"'{word}'" for word in config["overrides"])
     overrides = f' "overrides=[{listed}]"' if listed else ""
+    seeds = "" if config["seeds"] is None else f" seeds={config['seeds']}"
     seconds, first = sum(row["seconds"] for row in rows), cells[0].config
     machine = runs.environment()
     facts = {
-        "command": f"`python src/study.py study={config['study']} size={config['size']}{overrides}`",
+        "command": f"`python src/study.py study={config['study']} size={config['size']}{seeds}{overrides}`",
         "cells": f"{len(rows)}, {sum(row['status'] == 'finished' for row in rows)} of them finished",
         "time": f"{seconds / 60:.0f} minutes of training in all, {machine['processor']}, "
         f"{machine['cores']} cores, torch {machine['packages']['torch']}, {first['trainer']['precision']}",

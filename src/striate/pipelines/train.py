@@ -12,15 +12,7 @@ from omegaconf import DictConfig
 from striate import resumption, runs
 from striate.configuration import build, masked
 from striate.data.module import ImageDataModule
-from striate.errors import (
-    ConfigurationError,
-    DataError,
-    DivergedError,
-    InterruptedRun,
-    PrunedRun,
-    StorageError,
-    StriateError,
-)
+from striate.errors import ConfigurationError, DataError, StorageError, ending_of
 from striate.messages import calm_libraries, is_main_process, say, shown
 from striate.pipelines import choosing, plan, starting, transferring
 from striate.pipelines.devices import lost_process
@@ -99,15 +91,12 @@ def assemble(config: Mapping[str, Any], datamodule: ImageDataModule) -> tuple[Su
 
 def record_end(run: runs.Run, error: BaseException, *, named: bool) -> None:
     """Notes why a run ended; a directory in which nothing was begun is taken back, unless a person `named` it."""
-    keyboard = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
-    stopped = keyboard or isinstance(error, InterruptedRun)
-    refused = keyboard or isinstance(error, ConfigurationError | DataError | MisconfigurationException)
+    ending = ending_of(error)
+    stopped = ending.state == "interrupted"
+    refused = stopped or isinstance(error, ConfigurationError | DataError | MisconfigurationException)
     if refused and not named and run.is_empty():
         run.discard()
         return
-    named_states: dict[type, str] = {DivergedError: "diverged", PrunedRun: "pruned"}
-    status = "interrupted" if stopped else named_states.get(type(error), "failed")
-    reason = error.what if isinstance(error, StriateError) else f"{type(error).__name__}: {error}"
     with suppress(StorageError):  # the disk may be what failed
-        run.record(status, **({} if stopped else {"reason": reason}))
+        run.record(ending.state, **({} if stopped else {"reason": ending.reason}))
     run.release()

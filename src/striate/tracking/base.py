@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from lightning.pytorch.loggers import Logger
 
-from striate.errors import ConfigurationError
+from striate.errors import ConfigurationError, Ending
 from striate.tracking.lineage import Artifact
 
 OF_EPOCHS = ("train/", "val/")  # figures that come with the epoch's row; Lightning's own call would send them twice
@@ -39,21 +39,6 @@ class Session:
     group: str | None = None
     command: str = ""
     secret: bool = False
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended.
-
-    Args:
-        state: finished, failed, diverged or interrupted.
-        exit_code: of the process.
-        reason: in one line, where it did not finish.
-    """
-
-    state: str
-    exit_code: int
-    reason: str = ""
 
 
 @dataclass(frozen=True)

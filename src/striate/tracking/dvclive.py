@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from striate.tracking.base import Ending, Session, Tracker, missing
+from striate.errors import Ending
+from striate.tracking.base import Session, Tracker, missing
 
 FOLDER = "dvclive"
 

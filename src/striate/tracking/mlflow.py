@@ -9,12 +9,13 @@ from typing import Any
 
 from lightning.pytorch.loggers import MLFlowLogger
 
+from striate.errors import Ending
 from striate.storage import write_text
-from striate.tracking.base import Ending, Session, Tracker, missing
+from striate.tracking.base import Session, Tracker, missing
 from striate.tracking.lineage import Artifact
 
 FOLDER = "mlflow"
-_STATES = {"finished": "FINISHED", "interrupted": "KILLED"}
+_STATES = {"finished": "FINISHED", "interrupted": "KILLED", "pruned": "KILLED"}
 # A server that is down is given up after seconds, not after MLflow's quarter of an hour.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 

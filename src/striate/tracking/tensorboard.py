@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from striate.tracking.base import Ending, Session, Tracker, missing
+from striate.errors import Ending
+from striate.tracking.base import Session, Tracker, missing
 
 FOLDER = "tensorboard"
 

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Gt
 
+from striate.errors import Ending
 from striate.messages import shown
 from striate.tracking import server
-from striate.tracking.base import Ending, PredictionTable, Session, Tracker, missing, one_line
+from striate.tracking.base import PredictionTable, Session, Tracker, missing, one_line
 from striate.tracking.lineage import Artifact
 
 STEP = "trainer/global_step"  # Lightning's name, which dashboards know
@@ -198,7 +199,8 @@ class WandbTracker(Tracker):
             self._run.mark_preempting()
         if not self.offline and self.mode == "online" and (fault := server.fault()) is not None:
             self._say(f"{fault}; {self._left_behind()}")
-        self._run.finish(exit_code=ending.exit_code)
+        # W&B knows no pruned runs: what a study gave up did not fail.
+        self._run.finish(exit_code=0 if ending.state == "pruned" else ending.exit_code)
         self._restore()
         if self.offline:
             self._say(self._left_behind())
