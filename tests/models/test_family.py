@@ -482,6 +482,17 @@ def test_the_smallest_side_is_the_smallest(name: str):
         network.smallest_side = side
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, row in SMALL.items() if "batch_norm" in inspect.signature(row[0]).parameters]
+)
+def test_the_epsilon_of_batch_norm_is_an_option_and_reaches_every_layer(name: str):
+    network, shape, options = SMALL[name]
+    with torch.device("meta"):
+        built = network(7, shape[0], **options | {"batch_norm": True, "batch_norm_eps": 0.02})
+    norms = [module for module in built.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert {norm.eps for norm in norms} == {0.02} or name == "mlp-linear"
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_model_configuration_builds_and_lists_every_option(path: Path):
     config = OmegaConf.load(path)

@@ -70,14 +70,14 @@ def test_channels_of_table_1():
 
 def test_heads_pool_as_in_the_paper_at_its_size_and_adapt_elsewhere():
     torch.manual_seed(0)
-    head = AuxiliaryHead(8, 5, 0.0, batch_norm=False, adaptive=False)
+    head = AuxiliaryHead(8, 5, 0.0, eps=None, adaptive=False)
     seen = []
     head.conv.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     for side in (14, 2, 20):
         x = torch.randn(1, 8, side, side)
         head(x)
         assert torch.equal(seen[-1], F.avg_pool2d(x, 5, 3) if side == 14 else F.adaptive_avg_pool2d(x, 4))
-    AuxiliaryHead(8, 5, 0.0, batch_norm=False, adaptive=True).eval()
+    AuxiliaryHead(8, 5, 0.0, eps=None, adaptive=True).eval()
 
 
 def test_forward_computes_no_head_and_the_main_gradient_leaves_them_alone():

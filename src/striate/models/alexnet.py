@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from striate.models.dense_head import DenseHeadNetwork, initialise_normal, local_response_norm
-from striate.models.network import BatchNorm2d, check_choice, check_widths
+from striate.models.network import BatchNorm2d, check_choice, check_eps, check_widths
 
 # Channels of the five convolutions, in two towers together and in one.
 WIDTHS = {2: (96, 256, 384, 384, 256), 1: (64, 192, 384, 256, 256)}
@@ -47,6 +47,7 @@ class AlexNet(DenseHeadNetwork):
         activation: "relu", or "tanh" with which the paper compares it (sec. 3.1).
         lrn: response normalisation after conv1 and conv2; in two towers by default.
         batch_norm: before each activation, in place of the biases; not in the paper.
+        batch_norm_eps: of that; 0.001 is usual in Keras.
         dropout: probability that a unit of fc6 or fc7 is left out.
         initialisation: "paper", weights N(0, 0.01²) and biases 1 in conv2, conv4, conv5, fc6 and fc7, else 0 (sec. 5);
             or "he", which fits inputs of deviation 1 better than the paper's, meant for pixels of 0 to 255.
@@ -72,6 +73,7 @@ class AlexNet(DenseHeadNetwork):
         activation: str = "relu",
         lrn: bool | None = None,
         batch_norm: bool = False,
+        batch_norm_eps: float = 1e-5,
         dropout: float = 0.5,
         initialisation: str = "paper",
     ):
@@ -80,6 +82,8 @@ class AlexNet(DenseHeadNetwork):
         check_choice("conv1_padding", conv1_padding, (None, 0, 1, 2, 3, 4, 5))
         widths = WIDTHS[towers] if widths is None else widths
         check_widths(widths, 5)
+        check_eps(batch_norm_eps)
+        eps = batch_norm_eps if batch_norm else None
         if towers == 2 and any(width % 2 for width in widths):
             raise ValueError(f"widths must be even with towers=2; got {list(widths)}")
         if conv1_padding is None:
@@ -92,7 +96,7 @@ class AlexNet(DenseHeadNetwork):
             step, padding = (4, conv1_padding) if number == 1 else (1, kernel // 2)
             modules = {
                 f"conv{number}": nn.Conv2d(channels, width, kernel, step, padding, groups=groups, bias=not batch_norm),
-                f"bn{number}": BatchNorm2d(width) if batch_norm else None,
+                f"bn{number}": None if eps is None else BatchNorm2d(width, eps),
                 f"act{number}": self._activation(),
             }
             self._add_stage(f"conv{number}", width, stride, modules)
@@ -102,7 +106,7 @@ class AlexNet(DenseHeadNetwork):
                 pooling = {f"norm{number}": norm, f"pool{number}": nn.MaxPool2d(3, 2)}
                 self._add_stage(f"pool{number}", width, stride, pooling)
             channels = width
-        self._add_head(pooled_size, hidden, dropout, batch_norm)
+        self._add_head(pooled_size, hidden, dropout, eps)
 
     def _initialise_as_in_the_paper(self) -> None:
         initialise_normal(self, 0.01)

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from striate.models.network import BatchNorm2d, FeatureInfo, Network, check_choice, check_count, initialise_he
+from striate.models.network import (
+    BatchNorm2d,
+    FeatureInfo,
+    Network,
+    check_choice,
+    check_count,
+    check_eps,
+    initialise_he,
+)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 POOLINGS = {  # which kind each of the three poolings is
@@ -43,6 +51,7 @@ class CifarConvNet(Network):
         activation: "relu", "tanh" or "sigmoid".
         pooling: "mixed" as published (max, average, average), "max" or "average" for all three.
         batch_norm: batch normalisation before each activation (Ioffe & Szegedy 2015); those layers have no bias.
+        batch_norm_eps: of that; 0.001 is usual in Keras.
         hidden: units of a dense layer with activation before the classifier; 0 for none, as in the paper.
         dropout: share of the inputs of each dense layer that training sets to zero; 0 in the paper.
 
@@ -71,12 +80,14 @@ class CifarConvNet(Network):
         activation: str = "relu",
         pooling: str = "mixed",
         batch_norm: bool = False,
+        batch_norm_eps: float = 1e-5,
         hidden: int = 0,
         dropout: float = 0.0,
     ):
         super().__init__(num_classes, in_channels)
         check_choice("activation", activation, ACTIVATIONS)
         check_choice("pooling", pooling, POOLINGS)
+        check_eps(batch_norm_eps)
         if len(widths) != 3:
             raise ValueError(f"widths must be 3 numbers, one a convolution; got {list(widths)}")
         for width in widths:
@@ -88,7 +99,7 @@ class CifarConvNet(Network):
         self.feature_info, channels = {}, in_channels
         for number, (width, kind) in enumerate(zip(widths, POOLINGS[pooling], strict=True), start=1):
             self.add_module(f"conv{number}", nn.Conv2d(channels, width, 5, padding=2, bias=not batch_norm))
-            self.add_module(f"bn{number}", BatchNorm2d(width) if batch_norm else nn.Identity())
+            self.add_module(f"bn{number}", BatchNorm2d(width, batch_norm_eps) if batch_norm else nn.Identity())
             # ceil_mode: the last window may reach over the border; an average there is one of fewer units
             pool = nn.MaxPool2d if kind == "max" else nn.AvgPool2d
             self.add_module(f"pool{number}", pool(3, 2, ceil_mode=True))
@@ -100,7 +111,7 @@ class CifarConvNet(Network):
         self.num_features = 16 * channels
         if hidden:
             self.fc_hidden = nn.Linear(self.num_features, hidden, bias=not batch_norm)
-            self.bn_hidden = BatchNorm2d(hidden) if batch_norm else nn.Identity()
+            self.bn_hidden = BatchNorm2d(hidden, batch_norm_eps) if batch_norm else nn.Identity()
             self.num_features = hidden
         self.hidden = hidden
         self.fc = nn.Linear(self.num_features, num_classes)

@@ -42,8 +42,8 @@ class DenseHeadNetwork(Network):
             self.add_module(key, module)
         self.feature_info[name] = FeatureInfo(channels, stride, tuple(present))
 
-    def _add_head(self, pooled_size: int, hidden: int, dropout: float, batch_norm: bool = False) -> None:
-        """Adds avgpool, fc6, fc7, fc8 and what stands between them, and initialises the network."""
+    def _add_head(self, pooled_size: int, hidden: int, dropout: float, eps: float | None = None) -> None:
+        """Adds avgpool, fc6, fc7, fc8 and what stands between them (batch norm of ε, or none), and initialises all."""
         check_count("pooled_size", pooled_size)
         check_count("hidden", hidden)
         check_dropout("dropout", dropout)
@@ -51,9 +51,9 @@ class DenseHeadNetwork(Network):
         modules: dict[str, nn.Module] = {"avgpool": nn.AdaptiveAvgPool2d(pooled_size)}
         inputs = last.channels * pooled_size**2
         for number in (6, 7):
-            modules[f"fc{number}"] = nn.Linear(inputs, hidden, bias=not batch_norm)
-            if batch_norm:
-                modules[f"bn{number}"] = BatchNorm1d(hidden)
+            modules[f"fc{number}"] = nn.Linear(inputs, hidden, bias=eps is None)
+            if eps is not None:
+                modules[f"bn{number}"] = BatchNorm1d(hidden, eps)
             modules[f"act{number}"], modules[f"drop{number}"] = self._activation(), nn.Dropout(dropout)
             inputs = hidden
         modules["fc8"] = nn.Linear(hidden, self.num_classes)

@@ -7,7 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from striate.models.dense_head import check_dropout
-from striate.models.network import BatchNorm2d, FeatureInfo, Network, check_choice, initialise_classifier, initialise_he
+from striate.models.network import (
+    BatchNorm2d,
+    FeatureInfo,
+    Network,
+    check_choice,
+    check_eps,
+    initialise_classifier,
+    initialise_he,
+)
 
 # Table 1 of the paper: #1×1, #3×3 reduce, #3×3, #5×5 reduce, #5×5, pool proj.
 MODULES = {
@@ -23,15 +31,14 @@ MODULES = {
 }
 BEFORE = {"inception3a": ("norm2", "pool2"), "inception4a": ("pool3",), "inception5a": ("pool4",)}
 HEADS = {"aux1": "inception4a", "aux2": "inception4d"}  # where the auxiliary heads stand
-BATCH_NORM_EPS = 1e-3  # of the weights of torchvision and of the networks that followed this one
 
 
-def conv_layer(in_channels: int, out_channels: int, kernel: int, batch_norm: bool, stride: int = 1) -> nn.Sequential:
-    """Convolution that keeps the side (÷ stride), batch normalisation in place of its bias or none, ReLU."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=not batch_norm)
+def conv_layer(in_channels: int, out_channels: int, kernel: int, eps: float | None, stride: int = 1) -> nn.Sequential:
+    """Convolution that keeps the side (÷ stride), batch norm of that ε in place of its bias or none, ReLU."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=eps is None)
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
-    if batch_norm:
-        layers["bn"] = BatchNorm2d(out_channels, BATCH_NORM_EPS)
+    if eps is not None:
+        layers["bn"] = BatchNorm2d(out_channels, eps)
     layers["act"] = nn.ReLU(inplace=True)
     return nn.Sequential(layers)
 
@@ -42,18 +49,19 @@ class Inception(nn.Module):
     Args:
         channels: a line of `MODULES`.
         large_kernel: of the third branch, 5 in the paper.
+        eps: of batch norm; None for none.
     """
 
-    def __init__(self, in_channels: int, channels: tuple[int, ...], large_kernel: int, batch_norm: bool):
+    def __init__(self, in_channels: int, channels: tuple[int, ...], large_kernel: int, eps: float | None):
         super().__init__()
         one, reduce_three, three, reduce_five, five, projection = channels
-        self.conv1x1 = conv_layer(in_channels, one, 1, batch_norm)
-        self.reduce3x3 = conv_layer(in_channels, reduce_three, 1, batch_norm)
-        self.conv3x3 = conv_layer(reduce_three, three, 3, batch_norm)
-        self.reduce5x5 = conv_layer(in_channels, reduce_five, 1, batch_norm)
-        self.conv5x5 = conv_layer(reduce_five, five, large_kernel, batch_norm)
+        self.conv1x1 = conv_layer(in_channels, one, 1, eps)
+        self.reduce3x3 = conv_layer(in_channels, reduce_three, 1, eps)
+        self.conv3x3 = conv_layer(reduce_three, three, 3, eps)
+        self.reduce5x5 = conv_layer(in_channels, reduce_five, 1, eps)
+        self.conv5x5 = conv_layer(reduce_five, five, large_kernel, eps)
         self.pool = nn.MaxPool2d(3, 1, padding=1)
-        self.proj = conv_layer(in_channels, projection, 1, batch_norm)
+        self.proj = conv_layer(in_channels, projection, 1, eps)
 
     def forward(self, x: Tensor) -> Tensor:
         small, middle, large = self.conv1x1(x), self.conv3x3(self.reduce3x3(x)), self.conv5x5(self.reduce5x5(x))
@@ -66,10 +74,10 @@ class AuxiliaryHead(nn.Module):
     Maps that this pooling does not bring to 4×4 are brought there by adaptive averaging, as all are in torchvision.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, dropout: float, batch_norm: bool, adaptive: bool):
+    def __init__(self, in_channels: int, num_classes: int, dropout: float, eps: float | None, adaptive: bool):
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(4) if adaptive else nn.AvgPool2d(5, 3)
-        self.conv = conv_layer(in_channels, 128, 1, batch_norm)
+        self.conv = conv_layer(in_channels, 128, 1, eps)
         self.fc1, self.act = nn.Linear(2048, 1024), nn.ReLU(inplace=True)
         self.dropout, self.fc2 = nn.Dropout(dropout), nn.Linear(1024, num_classes)
 
@@ -116,6 +124,7 @@ class GoogLeNet(Network):
         form: "paper", or "torchvision" for weights from there: batch norm, 3×3 in the place of the 5×5, 2×2 windows in
             pool4, adaptive pooling in the auxiliary heads.
         batch_norm: before each activation, in place of the biases and of the response normalisation; not in the paper.
+        batch_norm_eps: of that; 0.001 in the weights of torchvision and in the networks that followed this one.
         auxiliary: builds the heads aux1 after inception4a and aux2 after inception4d; only `forward_aux` computes
             them, and training adds 0.3 times their losses.
         dropout: probability that a channel's average is left out before fc.
@@ -141,6 +150,7 @@ class GoogLeNet(Network):
         *,
         form: str = "paper",
         batch_norm: bool = False,
+        batch_norm_eps: float = 1e-3,
         auxiliary: bool = False,
         dropout: float = 0.4,
         auxiliary_dropout: float = 0.7,
@@ -149,12 +159,14 @@ class GoogLeNet(Network):
         check_choice("form", form, ("paper", "torchvision"))
         check_dropout("dropout", dropout)
         check_dropout("auxiliary_dropout", auxiliary_dropout)
+        check_eps(batch_norm_eps)
         paper = form == "paper"
         if not (paper or batch_norm):
             raise ValueError("form='torchvision' has batch norm: batch_norm=True")
-        self.conv1 = conv_layer(in_channels, 64, 7, batch_norm, stride=2)
+        eps = batch_norm_eps if batch_norm else None
+        self.conv1 = conv_layer(in_channels, 64, 7, eps, stride=2)
         self.pool1, self.norm1 = nn.MaxPool2d(3, 2, ceil_mode=True), response_norm(batch_norm)
-        self.conv2_reduce, self.conv2 = conv_layer(64, 64, 1, batch_norm), conv_layer(64, 192, 3, batch_norm)
+        self.conv2_reduce, self.conv2 = conv_layer(64, 64, 1, eps), conv_layer(64, 192, 3, eps)
         self.norm2, self.pool2 = response_norm(batch_norm), nn.MaxPool2d(3, 2, ceil_mode=True)
         self.pool3, self.pool4 = (nn.MaxPool2d(kernel, 2, ceil_mode=True) for kernel in (3, 3 if paper else 2))
         self.feature_info = {
@@ -165,13 +177,13 @@ class GoogLeNet(Network):
         for name, widths in MODULES.items():
             before = BEFORE.get(name, ())
             stride *= 2 if before else 1
-            self.add_module(name, Inception(channels, widths, 5 if paper else 3, batch_norm))
+            self.add_module(name, Inception(channels, widths, 5 if paper else 3, eps))
             channels = widths[0] + widths[2] + widths[4] + widths[5]
             self.feature_info[name] = FeatureInfo(channels, stride, (*before, name))
         if auxiliary:
             for name, stage in HEADS.items():
                 inputs = self.feature_info[stage].channels
-                self.add_module(name, AuxiliaryHead(inputs, num_classes, auxiliary_dropout, batch_norm, not paper))
+                self.add_module(name, AuxiliaryHead(inputs, num_classes, auxiliary_dropout, eps, not paper))
             self.auxiliary_classifiers, self.auxiliary_weights = ("aux1.fc2", "aux2.fc2"), (0.3, 0.3)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)

@@ -4,7 +4,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from striate.models.network import BatchNorm1d, FeatureInfo, Network, check_choice, check_count, initialise_he
+from striate.models.network import (
+    BatchNorm1d,
+    FeatureInfo,
+    Network,
+    check_choice,
+    check_count,
+    check_eps,
+    initialise_he,
+)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -30,6 +38,7 @@ class MLP(Network):
         activation: "sigmoid" (default), "tanh" or "relu", after each hidden layer.
         batch_norm: batch normalisation before the activation (Ioffe & Szegedy 2015, section 3.2); the bias before it is
             left out, since the normalisation would subtract it.
+        batch_norm_eps: of that; 0.001 is usual in Keras.
         initialisation: "normal": all weights and biases N(0, 1), as Nielsen has them; "scaled": weights
             N(0, gain² / fan-in), biases 0, so that no neuron begins saturated, whatever the size of the picture.
 
@@ -50,11 +59,13 @@ class MLP(Network):
         hidden: tuple[int, ...] = (30,),
         activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid",
         batch_norm: bool = False,
+        batch_norm_eps: float = 1e-5,
         initialisation: Literal["normal", "scaled"] = "normal",
     ):
         super().__init__(num_classes, in_channels)
         check_choice("activation", activation, ACTIVATIONS)
         check_choice("initialisation", initialisation, ("normal", "scaled"))
+        check_eps(batch_norm_eps)
         for neurons in hidden:
             check_count("each of hidden", neurons)
         for side in image_size:
@@ -65,7 +76,7 @@ class MLP(Network):
         for number in range(1, self.depth + 1):
             self.add_module(f"fc{number}", nn.Linear(widths[number - 1], widths[number], bias=not batch_norm))
             if batch_norm:
-                self.add_module(f"bn{number}", BatchNorm1d(widths[number]))
+                self.add_module(f"bn{number}", BatchNorm1d(widths[number], batch_norm_eps))
             own = (f"fc{number}", f"bn{number}") if batch_norm else (f"fc{number}",)
             self.feature_info[f"fc{number}"] = FeatureInfo(widths[number], max(self.image_size), own)
         self.activation = ACTIVATIONS[activation]()

@@ -6,7 +6,7 @@ from math import ceil
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from striate.models.network import BatchNorm2d, FeatureInfo, Network, check_choice, initialise_he
+from striate.models.network import BatchNorm2d, FeatureInfo, Network, check_choice, check_eps, initialise_he
 
 # Table 1 of the paper: (channels, stride) of the blocks 1 to 13. The paper prints stride 2 for the last one; only with
 # 1 do the map sizes and the 569 million multiply-adds of its Table 6 come out.
@@ -40,6 +40,7 @@ class LayerOptions:
     activation: str
     batch_norm: bool
     eps: float
+    momentum: float
     padding: str
 
     def convolution(
@@ -51,7 +52,7 @@ class LayerOptions:
         return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=bias)
 
     def norm(self, channels: int) -> nn.Module:
-        return BatchNorm2d(channels, self.eps) if self.batch_norm else nn.Identity()
+        return BatchNorm2d(channels, self.eps, self.momentum) if self.batch_norm else nn.Identity()
 
     def act(self) -> nn.Module:
         return nn.ReLU6(inplace=True) if self.activation == "relu6" else nn.ReLU(inplace=True)
@@ -124,14 +125,17 @@ class MobileNet(Network):
         activation: "relu" as in the paper or "relu6" as in the authors' release.
         batch_norm: after each convolution, before its activation; without it the convolutions have biases.
         batch_norm_eps: the paper gives none; 0.001 is that of the authors' release.
+        batch_norm_momentum: share of the newest batch in the running averages; the authors' release has 0.0003 (a decay
+            of 0.9997), which is for trainings of far more than 3,000 steps.
         padding: "symmetric", 1 on all sides; or "same", TensorFlow's, for weights from there: where the stride is 2 and
             the side even, below and on the right only. The same counts and sizes.
+        initialisation: "he"; or "release", the authors' weights N(0, 0.09²) cut at two deviations, biases 0. The paper
+            says nothing of it.
 
     Input: any size; sizes that 32 does not divide are rounded up at each stride, so that 28×28 and 32×32 end on a map
     of 1×1.
 
-    Differs from the paper: stride 1 in the last block, a misprint there (see `BLOCKS`). He initialisation, of which the
-    paper says nothing.
+    Differs from the paper: stride 1 in the last block, a misprint there (see `BLOCKS`).
     """
 
     def __init__(
@@ -145,15 +149,20 @@ class MobileNet(Network):
         activation: str = "relu",
         batch_norm: bool = True,
         batch_norm_eps: float = 1e-3,
+        batch_norm_momentum: float = 0.1,
         padding: str = "symmetric",
+        initialisation: str = "he",
     ):
         super().__init__(num_classes, in_channels)
         check_choice("activation", activation, ("relu", "relu6"))
         check_choice("padding", padding, ("symmetric", "same"))
-        for name, value in (("width_multiplier", width_multiplier), ("batch_norm_eps", batch_norm_eps)):
-            if not isinstance(value, (int, float)) or not value > 0:
-                raise ValueError(f"{name} must be above 0; got {value!r}")
-        options = LayerOptions(activation, batch_norm, batch_norm_eps, padding)
+        check_choice("initialisation", initialisation, ("he", "release"))
+        check_eps(batch_norm_eps)
+        if not isinstance(width_multiplier, (int, float)) or not width_multiplier > 0:
+            raise ValueError(f"width_multiplier must be above 0; got {width_multiplier!r}")
+        if not isinstance(batch_norm_momentum, (int, float)) or not 0 < batch_norm_momentum <= 1:
+            raise ValueError(f"batch_norm_momentum must be above 0 and at most 1; got {batch_norm_momentum!r}")
+        options = LayerOptions(activation, batch_norm, batch_norm_eps, batch_norm_momentum, padding)
         block = FullBlock if full_convolution else SeparableBlock
         channels, stride = max(8, int(32 * width_multiplier)), 2
         self.conv0 = options.convolution(in_channels, channels, 3, 2)
@@ -174,4 +183,14 @@ class MobileNet(Network):
         self.num_features = channels
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
-        initialise_he(self)
+        if initialisation == "he":
+            initialise_he(self)
+        else:
+            self._initialise_as_released()
+
+    def _initialise_as_released(self) -> None:
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.trunc_normal_(module.weight, std=0.09, a=-0.18, b=0.18)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from striate.models.dense_head import DenseHeadNetwork, initialise_normal, local_response_norm
-from striate.models.network import BatchNorm2d, check_widths
+from striate.models.network import BatchNorm2d, check_eps, check_widths
 
 
 class ZFNet(DenseHeadNetwork):
@@ -38,6 +38,7 @@ class ZFNet(DenseHeadNetwork):
         hidden: units in fc6 and fc7.
         lrn: contrast normalisation after pool1 and pool2.
         batch_norm: before each activation, in place of the biases; not in the paper.
+        batch_norm_eps: of that; 0.001 is usual in Keras.
         dropout: probability that a unit of fc6 or fc7 is left out.
         initialisation: "paper", weights N(0, 0.01²), biases 0; or "he", which fits inputs of deviation 1 better than
             the paper's, meant for pixels of about ±128.
@@ -63,18 +64,21 @@ class ZFNet(DenseHeadNetwork):
         hidden: int = 4096,
         lrn: bool = True,
         batch_norm: bool = False,
+        batch_norm_eps: float = 1e-5,
         dropout: float = 0.5,
         initialisation: str = "paper",
     ):
         super().__init__(num_classes, in_channels, initialisation=initialisation)
         check_widths(widths, 5)
+        check_eps(batch_norm_eps)
+        eps = batch_norm_eps if batch_norm else None
         channels, stride = in_channels, 1
         geometry = ((7, 2, 1), (5, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1))  # kernel, stride, padding
         for number, (width, shape) in enumerate(zip(widths, geometry, strict=True), start=1):
             stride *= shape[1]
             modules = {
                 f"conv{number}": nn.Conv2d(channels, width, *shape, bias=not batch_norm),
-                f"bn{number}": BatchNorm2d(width) if batch_norm else None,
+                f"bn{number}": None if eps is None else BatchNorm2d(width, eps),
                 f"act{number}": self._activation(),
             }
             self._add_stage(f"conv{number}", width, stride, modules)
@@ -84,7 +88,7 @@ class ZFNet(DenseHeadNetwork):
                 pooling = {f"pool{number}": nn.MaxPool2d(3, 2, ceil_mode=number < 5), f"norm{number}": norm}
                 self._add_stage(f"pool{number}", width, stride, pooling)
             channels = width
-        self._add_head(pooled_size, hidden, dropout, batch_norm)
+        self._add_head(pooled_size, hidden, dropout, eps)
 
     def _initialise_as_in_the_paper(self) -> None:
         initialise_normal(self, 0.01)
