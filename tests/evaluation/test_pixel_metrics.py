@@ -6,7 +6,8 @@ import torch
 from scipy import ndimage
 from sklearn.metrics import confusion_matrix, jaccard_score, recall_score
 
-from striate.errors import DivergedError
+from striate.data.masks import MOST_CLASSES
+from striate.errors import DataError, DivergedError
 from striate.evaluation import pixel_metrics
 from striate.evaluation.pixel_tally import PixelTally, boundary_counts, boundary_scores
 
@@ -114,14 +115,26 @@ def test_sums_are_equal_for_any_division(batch):
 
 def test_a_set_without_labels_has_no_figures_and_numbers_that_are_none_are_refused(batch):
     scores, masks, _ = batch
+    nothing = tallied(scores, torch.full_like(masks, 255), [slice(None)])
+    with pytest.raises(DataError, match="none of 6 pictures has a labelled pixel"):
+        nothing.compute()
     with pytest.raises(ValueError, match="expected labelled pixels, got none"):
-        tallied(scores, torch.full_like(masks, 255), [slice(None)]).compute()
+        pixel_metrics.segmentation_figures(nothing.numpy())
     broken = scores.clone()
     broken[2, 0, 0, 0] = float("nan")
     with pytest.raises(DivergedError, match="the logits of 1 of 6 pictures are not finite"):
         tallied(broken, masks, [slice(None)]).compute()
     with pytest.raises(ValueError, match="expected logits"):
         PixelTally(CLASSES).update(scores[:, :3], masks, torch.zeros(6), torch.ones(6))
+
+
+def test_as_many_classes_as_masks_can_hold_are_counted():
+    masks = torch.arange(MOST_CLASSES, dtype=torch.uint8).view(1, 2, 127)
+    scores = torch.eye(MOST_CLASSES)[masks.long()].movedim(-1, 1)
+    tally = PixelTally(MOST_CLASSES)
+    tally.update(scores, masks, torch.zeros(1), torch.ones(1))
+    figures = tally.compute()
+    assert (figures["miou"], figures["boundary_f1"]) == (1.0, 1.0)
 
 
 def test_a_picture_of_one_class_has_no_boundary_figure():

@@ -18,7 +18,7 @@ from processes import train as train_apart
 from striate import runs
 from striate.callbacks.history import TIMED
 from striate.configuration import compose, plain
-from striate.errors import ConfigurationError
+from striate.errors import ConfigurationError, DataError
 from striate.evaluation.pixel_report import FILES
 from striate.pipelines import compare, evaluate, predict
 from striate.pipelines import train as pipeline
@@ -112,6 +112,48 @@ def test_two_processes_compute_what_one_does(places, labelled, tmp_path):
         torch.testing.assert_close(tensor, found[1][0][name], rtol=1e-4, atol=1e-6)
     for name, value in found[0][1].items():
         assert value == pytest.approx(found[1][1][name], rel=1e-3), name
+
+
+PARTS = [
+    *(
+        "model.batch_norm=false",
+        "model.widths=[4,8]",
+        "trainer.precision=64-true",
+        "trainer.max_epochs=1",
+        "test=false",
+    ),
+    *("optimizer=sgd", "optimizer.lr=0.05", "augmentation=segmentation_digits", "augmentation.translate=0.9"),
+    *("trainer.limit_val_batches=1", "channels_last=false", "scheduler=constant", "trainer.gradient_clip_val=0.5"),
+]
+
+
+def weights_after(places, folder, *words):
+    pipeline.run(compose("train", [*places, *SMALL, *PARTS, *words, f"run_dir={folder}"]))
+    return load_checkpoint(runs.newest_checkpoint(folder / "checkpoints"))["state_dict"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "whole", "divided"),
+    [
+        ("loss.class_weights=median_frequency", "16/1", ["16/2", "16/4"]),
+        ("loss=cross_entropy_dice", "16/1", ["16/4"]),
+        # An epoch that ends within a batch: its last step is that of the parts that there were.
+        ("loss.class_weights=median_frequency", "8/1", ["16/4"]),
+    ],
+)
+def test_a_batch_in_parts_makes_the_step_of_the_whole(places, tmp_path, monkeypatch, loss, whole, divided):
+    """Without batch norm, whose statistics are each part's own; canvases are moved far out of the picture, so that some
+    have hardly a labelled pixel."""
+    monkeypatch.delenv("STRIATE_RUN", raising=False)
+    found = {}
+    for case in (whole, *divided):
+        batch, parts = map(int, case.split("/"))
+        words = [loss, f"data.batch_size={batch}", f"trainer.accumulate_grad_batches={parts}"]
+        words += [f"trainer.limit_train_batches={8 * parts // batch}"] if whole == "8/1" else []
+        found[case] = weights_after(places, tmp_path / f"{batch}_{parts}", *words)
+    for case in divided:
+        for name, tensor in found[whole].items():
+            torch.testing.assert_close(found[case][name], tensor, rtol=1e-9, atol=1e-12)
 
 
 def test_an_all_ignored_batch_leaves_the_weights_and_numbers_whole(labelled):
@@ -272,6 +314,55 @@ def test_predictions_keep_size_and_name(places, labelled, tmp_path):
     assert sum(float(table["a.png"][f"share_{name}"]) for name in record["meta"]["classes"]) == pytest.approx(1)
     with pytest.raises(ConfigurationError, match="writes masks into a folder"):
         predict.run(compose("predict", [*words, "output=labels.csv"]))
+
+
+@pytest.fixture
+def own_masks(places, tmp_path):
+    """`own_masks(values)`: a set of pictures with masks, as overrides; 1 in a split's lower halves beside 0,
+    or another value everywhere."""
+
+    def make(**values):
+        chance = np.random.default_rng(0)
+        for split, value in values.items():
+            for kind in ("images", "masks"):
+                (tmp_path / "set" / split / kind).mkdir(parents=True)
+            for number in range(4):
+                picture = chance.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                mask = np.full((32, 32), value, np.uint8)
+                mask[:16] = 0 if value == 1 else value
+                Image.fromarray(picture).save(tmp_path / "set" / split / "images" / f"{number}.png")
+                Image.fromarray(mask).save(tmp_path / "set" / split / "masks" / f"{number}.png")
+        words = ["data=folder_masks", f"data.root={tmp_path / 'set'}", "data.source.classes=[sky,road]"]
+        words += [
+            "data.input_size=32",
+            "data.batch_size=4",
+            "data.source.unknown=ignore",
+            f"run_dir={tmp_path / 'run'}",
+        ]
+        words += [*NETWORK, *QUIET, "trainer.max_epochs=1", f"paths.prepared_dir={tmp_path / 'packs'}"]
+        return [*places, *words]
+
+    return make
+
+
+@pytest.mark.parametrize("empty", ["train", "val", "test"])
+def test_masks_that_say_nothing_are_refused_before_training(own_masks, tmp_path, empty):
+    words = own_masks(**{"train": 1, "val": 1, "test": 1, empty: 7})
+    with pytest.raises(DataError, match=f"the {empty} split of set has no pixel of any of the 2 classes") as caught:
+        pipeline.run(compose("train", words))
+    assert len(str(caught.value).splitlines()) == 2
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(DataError, match=f"the {empty} split"):
+        pipeline.run(compose("train", [*words, "plan=true"]))
+
+
+def test_a_test_split_without_labels_does_no_harm_where_nobody_tests(own_masks, places, tmp_path):
+    words = own_masks(train=1, val=1, test=7)
+    assert "val/miou" in pipeline.run(compose("train", [*words, "test=false"]))
+    options = [*places, *QUIET, f"paths.prepared_dir={tmp_path / 'packs'}", f"ckpt_path={tmp_path / 'run'}"]
+    with pytest.raises(DataError, match="the test split of set has no pixel"):
+        evaluate.run(compose("evaluate", options))
+    assert evaluate.run(compose("evaluate", [*options, "split=val"]))["pixels"] == 4 * 32 * 32
 
 
 def test_plan_and_summary_know_networks_that_label_pixels(places, labelled):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from striate.data.masks import IGNORE
-from striate.errors import DivergedError
+from striate.data.masks import IGNORE, MOST_CLASSES
+from striate.errors import DataError, DivergedError
 from striate.evaluation import pixel_metrics
 from striate.evaluation.tally import Sums
 
@@ -20,15 +20,15 @@ class PixelTally(Sums):
     """Sums over pixels from which every figure follows, equal for any division into batches and processes.
 
     Args:
-        num_classes: K, 2 to 254.
+        num_classes: K, 2 to `MOST_CLASSES`.
 
     Raises:
         ValueError: another number.
     """
 
     def __init__(self, num_classes: int):
-        if not 2 <= num_classes < _NONE:
-            raise ValueError(f"expected 2 to {_NONE - 1} classes, got {num_classes}")
+        if not 2 <= num_classes <= MOST_CLASSES:
+            raise ValueError(f"expected 2 to {MOST_CLASSES} classes, got {num_classes}")
         super().__init__(num_classes)
 
     def _empty(self, zeros: Callable[..., Tensor]) -> dict[str, Tensor]:
@@ -94,7 +94,7 @@ class PixelTally(Sums):
         """The figures, see `pixel_metrics.segmentation_figures`; all finite. Waits for the device.
 
         Raises:
-            ValueError: no labelled pixel was counted.
+            DataError: no labelled pixel was counted.
             DivergedError: a logit or criterion is not finite, so that figures would say nothing.
         """
         state = self.numpy()
@@ -103,6 +103,11 @@ class PixelTally(Sums):
             what = f"the logits of {count} of {self.samples} pictures are" if count else "the loss of some picture is"
             raise DivergedError(
                 f"evaluation: {what} not finite", do="train with a lower learning rate or gradient clipping"
+            )
+        if not state["confusion"].any():
+            raise DataError(
+                f"evaluation: none of {self.samples} pictures has a labelled pixel",
+                do="evaluate more pictures (trainer.limit_val_batches), or look at the masks",
             )
         return pixel_metrics.segmentation_figures(state)
 

@@ -14,7 +14,7 @@ from striate.messages import is_main_process, say, shown
 from striate.pipelines.evaluating import default_folder, described, drawn, show, test
 from striate.pipelines.telling import tell_evaluation
 from striate.pipelines.viewing import look_at_pixels
-from striate.tasks.segmentation import SegmentationTask
+from striate.tasks.segmentation import SegmentationTask, require_labelled
 
 
 def run(
@@ -37,6 +37,7 @@ def run(
         The figures of `metrics.json`; other processes than the main one give them without samples and intervals.
     """
     split, meta = config["split"], datamodule.meta
+    require_labelled(meta, {split})
     datamodule.test_split, dataset = split, datamodule.dataset(split)
     _, height, width = datamodule.input_shape
     sizes = [(int(high), int(wide)) for high, wide in np.unique(dataset.sizes, axis=0)]

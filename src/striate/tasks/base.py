@@ -88,6 +88,7 @@ class SupervisedTask(pl.LightningModule):
         # epoch. No buffer: DDP would overwrite it with the main process's before every step.
         self._train_sums = torch.zeros(4, dtype=torch.float64)
         self._uncounted: list[tuple[Tensor, Tensor, Tensor]] = []  # logits, targets, losses
+        self._window: tuple[Tensor, float] | None = None  # weight of the batch's parts so far, and that of their sums
         self._plateau: ReduceLROnPlateau | None = None
         self._plateau_metric = ""
         self._plateau_state: dict[str, Any] | None = None
@@ -164,6 +165,7 @@ class SupervisedTask(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Lets an optimizer that goes by the curvature of the loss measure it."""
+        self._window = None
         optimizer = self.trainer.optimizers[0]
         if not isinstance(optimizer, StochasticDiagonalLM):
             return
@@ -220,11 +222,32 @@ class SupervisedTask(pl.LightningModule):
         self._uncounted.append((logits.detach(), targets, each.detach()))
         if len(self._uncounted) == self.counted_at_once:
             self._count()
-        if self.loss.counts_alike or self.trainer.world_size == 1:
+        if self.loss.counts_alike or self.trainer.world_size == self.trainer.accumulate_grad_batches == 1:
             return self.loss.reduce(each, targets)
         # The gradient is averaged over processes, whose parts of the batch weigh differently.
-        total = self._summed(self.loss.sample_weights(targets).sum())
-        return each.sum() / torch.where(total > 0, total, 1.0) * self.trainer.world_size
+        total = self._summed(self.loss.sample_weights(targets).sum()).to(each.dtype)
+        mean = each.sum() / torch.where(total > 0, total, 1.0) * self.trainer.world_size
+        if self.trainer.accumulate_grad_batches == 1:
+            return mean
+        # Likewise over accumulated parts: their means stay as they are, their gradients become those of sums over a
+        # weight that all share, until `on_after_backward` knows the weight of the whole batch.
+        before, shared = self._window or (torch.zeros_like(total), float(targets.numel()))
+        self._window = before + total, shared
+        summed = mean * (total / shared)
+        return mean.detach() + (summed - summed.detach())
+
+    def on_after_backward(self) -> None:
+        """Makes what the parts of a batch have added up the gradient of the mean over the whole batch."""
+        if self._window is None or self.trainer.fit_loop.epoch_loop._should_accumulate():
+            return
+        # Lightning has divided by the number of parts, also where an epoch ends with fewer.
+        total, shared = self._window
+        factor = shared * self.trainer.accumulate_grad_batches / torch.where(total > 0, total, 1.0)
+        self._window = None
+        for group in self.trainer.optimizers[0].param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
 
     @torch.no_grad()
     def _count(self) -> None:

@@ -15,7 +15,7 @@ from striate.models.stages import stages_of
 from striate.tasks.backpropagation import BackpropagationTask
 from striate.tasks.base import SupervisedTask
 from striate.tasks.classification import ClassificationTask
-from striate.tasks.segmentation import SegmentationTask, mask_weights
+from striate.tasks.segmentation import SegmentationTask, mask_weights, require_labelled
 
 FORMAT = 1
 AUTO = "auto"
@@ -169,7 +169,11 @@ def build_task(
 
     Raises:
         ConfigurationError: a kind of task that there is not, or a network or Trainer that does not go with it.
+        DataError: masks without a label in a split that training uses.
     """
+    if trains:
+        looks = {"val": config["trainer"]["limit_val_batches"] != 0, "test": config["test"]}
+        require_labelled(meta, {"train", *(split for split, wanted in looks.items() if wanted)})
     counts = class_counts or list(meta.counts["train"])
     record = {
         "format": FORMAT,

@@ -1,6 +1,6 @@
 """The LightningModule of segmentation: a label for every pixel."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from striate.data.loading import Batch
 from striate.data.masks import IGNORE
+from striate.data.meta import SPLITS, Meta
+from striate.errors import DataError
 from striate.evaluation.pixel_tally import PixelTally
 from striate.optim.losses import Loss
 from striate.optim.pixel_losses import PixelLoss, median_frequency_weights, over_pixels
@@ -76,8 +78,28 @@ def mask_weights(node: Any, labelling: Mapping[str, Any]) -> Any:
     """A loss's node with the numbers that `class_weights: median_frequency` stands for, at any depth."""
     if not isinstance(node, Mapping):
         return node
-    weights = median_frequency_weights(*(labelling[key]["train"] for key in ("pixels", "pixels_of_pictures_with")))
-    return {
-        key: weights if (key, value) == ("class_weights", "median_frequency") else mask_weights(value, labelling)
-        for key, value in node.items()
-    }
+    result = {key: mask_weights(value, labelling) for key, value in node.items()}
+    if node.get("class_weights") == "median_frequency":
+        pixels, of_pictures = (labelling[key]["train"] for key in ("pixels", "pixels_of_pictures_with"))
+        result["class_weights"] = median_frequency_weights(pixels, of_pictures)
+    return result
+
+
+def require_labelled(meta: Meta, splits: Collection[str]) -> None:
+    """Refuses pictures with masks that say nothing, before anything is done with them.
+
+    Args:
+        meta: the passport of the data, or of the chosen classes.
+        splits: those that will be used; one that the set does not have is passed over.
+
+    Raises:
+        DataError: none of a split's pixels has a label of one of the classes.
+    """
+    pixels = {} if meta.labelling is None else meta.labelling["pixels"]
+    for split in (split for split in SPLITS if split in splits and split in pixels):
+        if not any(pixels[split]):
+            without = "; or leave the test out: test=false" if split == "test" else ""
+            raise DataError(
+                f"the {split} split of {meta.name} has no pixel of any of the {meta.num_classes} classes",
+                do=f"look at data.source.values, ignore and unknown, and at data.classes{without}",
+            )
