@@ -4,12 +4,15 @@ Networks are built without memory (the meta device) for the classes and sizes of
 them, and the rate is followed through the training where the paper prints it.
 """
 
+import re
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
 from striate.configuration import FOLDER, build, compose, plain
+from striate.data import multiview
 from striate.data.meta import Meta
 from striate.data.preprocessing import Preprocessing
 from striate.pipelines.plan import fake_step
@@ -105,18 +108,65 @@ def test_every_experiment_builds_all_that_it_names(name):
     assert {"checkpointing", "history", "divergence"} <= names
 
 
+def head_of(name: str) -> str:
+    lines = (FOLDER / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    return " ".join(line[2:] for line in lines if line.startswith("#"))
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_opens_with_command_and_scores(name):
-    lines = (FOLDER / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "# @package _global_"
-    assert lines[1].startswith(f"# python src/train.py experiment={name}")
-    head = " ".join(line[2:] for line in lines if line.startswith("#"))
+    head = head_of(name)
+    assert head.startswith(f"@package _global_ python src/train.py experiment={name}")
     assert "xpected" in head
     if name in PAPERS or name.endswith("_modern"):
         assert "score" in head
         assert "Time:" in head
     if name in PAPERS:
         assert "Differs from the" in head
+
+
+# Short sides of the rescaled pictures with which the papers tested.
+TESTED_AT = {
+    "alexnet_imagenet": [256],
+    "zfnet_imagenet": [256],
+    "vgg16_imagenet": [384],
+    "googlenet_imagenet": [256, 288, 320, 352],
+    "resnet18_imagenet": [256],
+    "resnet34_imagenet": [256],
+    "resnet50_imagenet": [256],
+}
+
+
+def test_no_experiment_of_a_paper_names_another_test():
+    assert {name for name in PAPERS if "src/evaluate.py" in head_of(name)} == set(TESTED_AT)
+
+
+@pytest.mark.parametrize("name", TESTED_AT)
+def test_the_test_of_a_paper_sees_pictures_of_its_size_and_enlarges_none(name, monkeypatch):
+    command = re.search(r"python src/evaluate\.py ((?:views\S+ ?)+)", head_of(name))
+    views = build(plain(compose("evaluate", command.group(1).split()))["views"], "views")
+    data = composed(f"experiment={name}")["data"]
+    preprocessing = Preprocessing.of(meta_of(data["name"]), data["input_size"], data["crop_fraction"])
+    kept, seen = data["prepare"]["max_short_side"], []
+    rescale = multiview.rescale
+    monkeypatch.setattr(multiview, "rescale", lambda image, side: seen.append(side) or rescale(image, side))
+    views(np.zeros((kept, kept * 4 // 3, 3), np.uint8), preprocessing)
+    assert seen == TESTED_AT[name]
+    assert max(seen) <= kept
+
+
+@pytest.mark.parametrize(("depth", "option"), [(18, "A"), (34, "B"), (50, "B")])  # Table 2, Table 3
+def test_the_score_of_a_residual_network_is_that_of_its_shortcuts(depth, option):
+    name = f"resnet{depth}_imagenet"
+    assert composed(f"experiment={name}")["model"]["shortcut"] == option
+    assert head_of(name).count(f"option {option}") == head_of(name).count("option ") > 0
+
+
+def test_mobilenet_is_as_its_authors_released_it():
+    model = composed("experiment=mobilenet_imagenet")["model"]
+    released = {"activation": "relu6", "batch_norm_eps": 0.001, "batch_norm_momentum": 0.0003,
+                "initialisation": "release"}  # fmt: skip
+    assert model | released == model
 
 
 @pytest.mark.parametrize("name", PAPERS)
