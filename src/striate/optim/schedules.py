@@ -241,7 +241,10 @@ def plateau(
     threshold: float = 1e-4,
     min_rate: float = 0.0,
 ) -> dict[str, Any]:
-    """Multiply the rate by `gamma` when the monitored metric has not got better for more than `patience` epochs."""
+    """Multiply the rate by `gamma` when the monitored metric has not got better for more than `patience` validations.
+
+    There is one each `trainer.check_val_every_n_epoch` epochs.
+    """
     if not 0.0 < gamma < 1.0 or patience < 0:
         raise ValueError(f"expected gamma between 0 and 1 and patience >= 0, got {gamma} and {patience}")
     scheduler = ReduceLROnPlateau(
