@@ -234,6 +234,7 @@ def test_figures_in_the_text_are_those_of_the_code():
     from striate.models.alexnet import AlexNet
     from striate.models.arithmetic import count
     from striate.models.googlenet import GoogLeNet
+    from striate.models.mobilenet import MobileNet
     from striate.models.resnet import ResNet
     from striate.models.vgg import VGG
 
@@ -255,3 +256,6 @@ def test_figures_in_the_text_are_those_of_the_code():
     last = [[*filter(lambda layer: layer.jump, count(net, (3, 224, 224)).layers)][-1] for net in (strided, atrous)]
     assert [layer.output_shape[1:] for layer in last] == [(7, 7), (28, 28)]
     assert last[0].receptive_field == last[1].receptive_field
+    with torch.device("meta"):
+        thin, wide = (count(MobileNet(width_multiplier=width), (3, 224, 224)).mult_adds for width in (0.5, 1.0))
+    assert f"leaves {100 * thin / wide:.1f} %" in PROSE
