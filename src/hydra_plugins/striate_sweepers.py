@@ -13,6 +13,8 @@ from omegaconf import DictConfig, open_dict
 class StriateSweeper(Sweeper):
     """What both have in common."""
 
+    engine: str
+
     def __init__(self, **settings: Any):
         self.settings = settings
 
@@ -39,22 +41,31 @@ class StriateSweeper(Sweeper):
 
         assert self.config is not None
         with open_dict(self.config):
-            call = Call(self.config, self.context, self.task.order, self.settings, arguments)
+            call = Call(self.config, self.context, self.task.order, self.settings, arguments, self.engine)
         return call.carry_out(self.prepare(call), report)
 
 
 class GridSweeper(StriateSweeper):
     """Every combination of the values on the command line."""
 
+    engine = "grid"
+
     def prepare(self, call: Any) -> Any:
         """The cells."""
         from striate.sweeping.calling import grid
 
-        return grid(call)
+        def hashes_of(config: Any) -> Any:  # late: it reads weights, with PyTorch
+            from striate.pipelines.meeting import hashes_of
+
+            return hashes_of(config)
+
+        return grid(call, hashes_of)
 
 
 class OptunaSweeper(StriateSweeper):
     """Trials that Optuna proposes."""
+
+    engine = "optuna"
 
     def prepare(self, call: Any) -> Any:
         """The study."""

@@ -28,7 +28,8 @@ def grid(toy: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         words = [({"rate": rate}, list(fixed)) for rate in rates]
         digests = [hashlib.sha256(f"{fixed} {rate}".encode()).hexdigest() for rate in rates]
         since = time.time()
-        plan = GridPlan(cells_of(words, digests), since, afresh, "c")
+        cells = cells_of(words, digests)
+        plan = GridPlan(cells, since, afresh, "c", {cell.key: {"data": "d", "weights": "w"} for cell in cells})
         worker = new_worker(tmp_path / "sweeps" / name, toy, plan, hydra_words=(), jobs=jobs, since=since)
         return Ledger(worker.folder), worker
 

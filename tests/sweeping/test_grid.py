@@ -15,6 +15,7 @@ import pytest
 
 from processes import alongside
 from striate.errors import ConfigurationError
+from striate.sweeping.grid import digest_of
 from striate.sweeping.ledger import Trial, find
 from striate.sweeping.workers import Reporter
 
@@ -49,10 +50,13 @@ def test_failures_stop_nothing_and_are_tried_again_but_divergence_is_not(grid) -
 def test_afresh_does_all_again(grid) -> None:
     ledger, worker = grid(["0.1", "1"])
     worker()
-    before = [trial.ended for trial in ledger.trials()]
+    before = ledger.trials()
     assert grid(["0.1", "1"])[1]() == 0
+    ledger.write(replace(before[0], status="running", ended=0.0))  # its worker was killed
     assert grid(["0.1", "1"], afresh=True)[1]() == 2
-    assert all(trial.ended > ended for trial, ended in zip(ledger.trials(), before, strict=True))
+    for trial, old in zip(ledger.trials(), before, strict=True):
+        assert trial.ended > old.ended
+        assert trial.run_dir != old.run_dir, "trained, not taken from the run before"
 
 
 def test_another_sweep_that_did_the_same_is_asked(grid) -> None:
@@ -68,6 +72,41 @@ def test_what_another_sweep_did_with_other_code_does_not_count(grid, monkeypatch
     monkeypatch.setenv("TOY_CODE", "older")
     grid(["0.1"])[1]()
     assert grid(["0.1"], name="more")[1]() == 1
+
+
+@pytest.mark.parametrize("name", ["TOY_DATA", "TOY_WEIGHTS"])
+def test_what_another_sweep_did_from_other_data_or_weights_does_not_count(grid, monkeypatch, name) -> None:
+    monkeypatch.setenv(name, "other")
+    grid(["0.1"])[1]()
+    ledger, worker = grid(["0.1"], name="more")
+    assert worker() == 1
+    assert ledger.trials()[0].found_in is None
+    unknown = replace(worker, plan=replace(worker.plan, hashes={}), folder=ledger.folder.parent / "third")
+    assert unknown() == 1, "what a cell would meet is not known, so nothing is taken for it"
+
+
+def test_a_cell_is_named_by_what_it_starts_from(tmp_path, monkeypatch) -> None:
+    def digest(root="a", path=None, workers=0):
+        data = {"root": root, "source": {"root": root}, "prepared_dir": "p", "num_workers": workers}
+        return digest_of({"data": data, "init": {"kind": "checkpoint", "path": path}, "seed": 0})
+
+    assert len({digest(), digest("b"), digest(path="x.ckpt"), digest(path="y.ckpt")}) == 4
+    assert digest(workers=2) == digest(), "how it is read has no effect"
+    (tmp_path / "x.ckpt").touch()
+    monkeypatch.chdir(tmp_path)
+    assert digest(path="x.ckpt") == digest(path=str(tmp_path / "x.ckpt")), "one file, however it is typed"
+
+
+def test_what_somebody_else_stops_costs_only_itself(grid, monkeypatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    ledger, worker = grid(["1", "0.1"], "stopped=1")
+    assert worker() == 2
+    assert states(ledger) == {"1": "failed", "0.1": "finished"}
+    assert (ledger.trials()[0].code, ledger.trials()[0].reason) == (143, "ended by SIGTERM")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    ledger, worker = grid(["1", "0.1"], "stopped=1", name="preempted")
+    assert worker() == 1
+    assert states(ledger) == {"1": "interrupted"}
 
 
 def test_two_workers_share_a_grid(grid) -> None:

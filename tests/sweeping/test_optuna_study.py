@@ -1,11 +1,13 @@
 """Optuna studies: each trial once, pruned by its curve, resumed in storage, by any number of workers."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from processes import alongside
+from striate.errors import ConfigurationError, StorageError
 
 pytest.importorskip("optuna")
 
@@ -22,14 +24,14 @@ def study(toy, tmp_path, monkeypatch):
     """`study(trials=…)` makes a plan and a worker for it."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
 
-    def make(*fixed, space=SPACE, jobs=1, **settings):
-        folder = tmp_path / "sweeps" / "study"
+    def make(*fixed, space=SPACE, jobs=1, machine="sweeps", **settings):
+        folder = tmp_path / machine / "study"
         folder.mkdir(parents=True, exist_ok=True)
         chosen = {
             "direction": "maximize", "trials": 4, "sampler": "random", "pruner": "none", "startup": 2,
             "min_epochs": 1, "max_epochs": 4, "seed": 0, "since": time.time(),
         } | settings  # fmt: skip
-        storage = f"sqlite:///{folder / 'study.db'}"
+        storage = f"sqlite:///{tmp_path / 'study.db'}"
         plan = StudyPlan(name="study", storage=storage, space=plain(space), fixed=fixed, **chosen)
         worker = new_worker(folder, toy, plan, hydra_words=(), jobs=jobs, since=chosen["since"])
         return plan, worker, Ledger(folder)
@@ -94,6 +96,65 @@ def test_what_a_killed_worker_left_behind_is_taken_over(study) -> None:
     assert worker() == 2
     assert ledger.trials()[0].varied == trial.varied
     assert [frozen.state.name for frozen in told(plan)] == ["COMPLETE", "COMPLETE"]
+
+
+def test_a_trial_that_its_worker_could_not_tell_of_is_told_and_not_run_again(study) -> None:
+    plan, worker, ledger = study(trials=1)
+    trial, held = plan.take(ledger)
+    ledger.write(replace(trial, status="finished", value=0.5))
+    held.release()
+    assert worker() == 0
+    assert [(frozen.state.name, frozen.value) for frozen in told(plan)] == [("COMPLETE", 0.5)]
+
+
+def test_machines_that_share_the_database_alone_leave_each_others_trials_alone(study, capsys) -> None:
+    plan, here, ledger = study(trials=3)
+    _, held = plan.take(ledger)
+    elsewhere, there, other = study(trials=3, machine="elsewhere")
+    assert there() == 2, "of the three one is under way here"
+    assert [trial.number for trial in other.trials()] == [1, 2]
+    assert [frozen.state.name for frozen in told(plan)] == ["RUNNING", "COMPLETE", "COMPLETE"]
+    held.release()
+    assert there() == 0, "nor is it taken for left behind"
+    assert here() == 1
+    assert [trial.number for trial in ledger.trials()] == [0]
+    best = max(frozen.value for frozen in told(plan)[1:])
+    assert plan.elsewhere(ledger) == {"trials": 2, "best": best}
+    assert elsewhere.elsewhere(other)["trials"] == 1
+    plan.conclude(ledger, replace(other.trials()[0], value=9.0))
+    assert "told of it by another" in capsys.readouterr().out
+    assert best == max(frozen.value for frozen in told(plan)[1:])
+
+
+def test_many_may_begin_one_database_at_once(study) -> None:
+    plan, _, _ = study()
+    opened = Path(plan.storage.removeprefix("sqlite:///")).parent / "opened"
+    opened.mkdir()
+
+    def begin() -> None:
+        open_study(plan.__dict__)
+        (opened / str(time.monotonic_ns())).touch()
+
+    alongside(begin, 60, count=4)
+    assert len(list(opened.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("storage", "kind", "says"),
+    [
+        ("/tmp/x.db", ConfigurationError, "hydra.sweeper.storage=/tmp/x.db cannot be used: Could not parse"),
+        ("nothing://me:secret@host/x", ConfigurationError, "nothing://me:***@host/x cannot be used"),
+        ("sqlite:////nowhere/at/all/x.db", StorageError, "cannot be opened"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_one_clear_line(study, monkeypatch, storage, kind, says) -> None:
+    monkeypatch.setattr("striate.sweeping.study._ATTEMPTS", 1)
+    plan = replace(study()[0], storage=storage)
+    with pytest.raises(kind) as refused:
+        open_study(plan.__dict__)
+    assert says in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert len(str(refused.value).splitlines()) <= 3
 
 
 def test_a_trial_with_the_values_of_another_is_not_run(study) -> None:

@@ -82,6 +82,25 @@ def test_what_mattered_is_what_the_values_depend_on(ledger: Ledger) -> None:
     assert importances(finished[:4], space, "max") == {}
 
 
+def test_a_sweep_that_was_extended_is_reported(ledger: Ledger) -> None:
+    pytest.importorskip("optuna")
+    finished = [trial for trial in ledger.trials() if trial.status == "finished"]
+    space = {"optimizer.lr": Dimension("choice", choices=("0.1",)), "model": Dimension("choice", choices=("lenet5",))}
+    ledger.describe(ledger.description() | {"space": plain(space)})
+    assert importances(finished, space, "max") != {}
+    ledger.write(Trial("new", 15, {"seed": "1"}, status="finished", value=0.1, metric="val/top1_micro", ended=12.0))
+    assert conclude(ledger)["trials"] == 16
+    narrow = {"optimizer.lr": Dimension("float", 0.01, 1, log=True), "model": Dimension("choice", choices=("x",))}
+    inside = [trial for trial in finished if float(trial.varied["optimizer.lr"]) >= 0.0099]
+    assert importances(finished, narrow, "max") == importances(inside, narrow, "max") != {}
+
+
+def test_trials_elsewhere_are_mentioned(ledger: Ledger, capsys) -> None:
+    ledger.describe(ledger.description() | {"elsewhere": {"trials": 3, "best": 0.5}})
+    conclude(ledger)
+    assert "3 more trials count in this study, the best of them with val/top1_micro 0.5000" in capsys.readouterr().out
+
+
 def test_trials_of_other_data_are_pointed_out(ledger: Ledger, capsys) -> None:
     place = Path(ledger.trials()[0].run_dir or "") / "run.json"
     place.write_text(json.dumps({"hashes": {"data": "other", "code": "c"}}))

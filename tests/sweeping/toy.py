@@ -1,11 +1,12 @@
 """A trial without a network: its validation curve is a formula of its words, and it leaves what a run leaves.
 
-python toy.py rate=0.1 width=3 [fail=…] hydra.mode=RUN
+python toy.py rate=0.1 width=3 [diverge=RATE] [fail=RATE] [stopped=RATE] hydra.mode=RUN
 """
 
 import json
 import math
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,8 @@ def main() -> int:
     run_dir = Path(os.environ["STRIATE_TRIAL"]).parent / f"run_{os.getpid()}"
     run_dir.mkdir()
     (run_dir / "config.yaml").write_text("monitor: {metric: val/score, mode: max}\n")
-    facts = {"status": "running", "hashes": {"data": "d", "code": os.environ.get("TOY_CODE", "c")}}
+    hashes = {name: os.environ.get(f"TOY_{name.upper()}", name[0]) for name in ("data", "code", "weights")}
+    facts = {"status": "running", "hashes": hashes}
     (run_dir / "run.json").write_text(json.dumps(facts))
     Path(os.environ["STRIATE_TRIAL"]).write_text(str(run_dir))
     print("toy", rate, os.environ.get("OMP_NUM_THREADS"), flush=True)
@@ -38,6 +40,8 @@ def main() -> int:
                 break
     if rate >= float(words.get("diverge", "inf")):
         status, code = "diverged", 4
+    if rate >= float(words.get("stopped", "inf")):
+        os.kill(os.getpid(), signal.SIGTERM)
     if rate >= float(words.get("fail", "inf")):
         return 1
     (run_dir / "history.csv").write_text("\n".join(rows) + "\n")

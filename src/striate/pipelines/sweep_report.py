@@ -65,6 +65,7 @@ def conclude(ledger: Ledger, rows: int = ROWS) -> dict[str, float]:
         say_best(finished[0], about, metric)
         figures["best"] = float(finished[0].value or 0)
     note_mixture(finished)
+    note_others(about.get("elsewhere") or {}, metric)
     say("Worth opening: " + ", ".join(shown(ledger.folder / name) for name in files))
     return figures
 
@@ -128,6 +129,13 @@ def note_mixture(finished: Sequence[Trial]) -> None:
         }
         if len(hashes - {None}) > 1:
             say(f"Note: these trials were made with {len(hashes)} versions of the {name}; resume=never trains all anew")
+
+
+def note_others(elsewhere: dict[str, Any], metric: str) -> None:
+    """Says what the study has on machines that share its database alone, as of the end of the last command here."""
+    if elsewhere.get("trials"):
+        best = "" if elsewhere["best"] is None else f", the best of them with {metric} {elsewhere['best']:.4f}"
+        say(f"Note: {elsewhere['trials']} more trials count in this study{best}; they are reported where they ran")
 
 
 def picture(ledger: Ledger, ranked: Sequence[Trial], axes: Sequence[str], space: Space, metric: str, mode: str) -> None:

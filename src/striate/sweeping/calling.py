@@ -7,22 +7,24 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from striate import runs
+from striate.configuration import masked_command
 from striate.configuration.checking import plain
 from striate.configuration.composition import REPOSITORY
 from striate.configuration.trials import SweepOrder
 from striate.configuration.words import one_line
-from striate.errors import ConfigurationError, StriateError, nearest
+from striate.errors import ConfigurationError, StorageError, StriateError, nearest
 from striate.messages import shown
 from striate.sweeping import grid as grids
 from striate.sweeping import space as spaces
 from striate.sweeping.ledger import FOLDER, SETTLED, Ledger, Trial
-from striate.sweeping.study import StudyPlan, new_plan
+from striate.sweeping.study import StudyPlan, new_plan, open_study
 from striate.sweeping.workers import Plan, Reporter, answering, new_worker
 
 # What a launcher or sweeper needs beside Hydra: the module, and the extra that brings it.
@@ -32,6 +34,8 @@ NEEDED = {
     "hydra_plugins.hydra_ray_launcher": ("ray", "ray"),
 }
 SAMPLERS, PRUNERS = ("tpe", "random", "cmaes"), ("median", "hyperband", "none")
+Hashing = Callable[[Mapping[str, Any]], Mapping[str, str] | None]
+_ENGINES = {"grid": "a grid", "optuna": "a study of Optuna"}
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
@@ -44,6 +48,7 @@ class Call:
         order: the command.
         settings: those of the sweeper, as in conf/hydra/sweeper.
         arguments: the words of the command line that are not Hydra's.
+        engine: "grid" or "optuna".
     """
 
     def __init__(
@@ -53,16 +58,16 @@ class Call:
         order: SweepOrder,
         settings: Mapping[str, Any],
         arguments: Sequence[str],
+        engine: str,
     ):
-        self.config, self.context, self.order, self.settings = config, context, order, settings
+        self.config, self.context, self.order, self.settings, self.engine = config, context, order, settings, engine
         self.since = time.time()
         given = {name.partition("=")[0] for name in arguments}
         params = [f"{name}={value}" for name, value in (settings.get("params") or {}).items() if name not in given]
         self.overrides = self._parsed([*params, *arguments])
         require_installed(self.launcher)
-        self.jobs = 1 if self.launcher == BASIC else int(settings["jobs"])
-        if self.jobs < 1:
-            raise ConfigurationError(f"hydra.sweeper.jobs={self.jobs} is not valid", do="give 1 or more")
+        require_whole(settings, "jobs", 1)
+        self.jobs = 1 if self.launcher == BASIC else settings["jobs"]
         self.ledger = Ledger(Path())
         self.total = 0
 
@@ -95,6 +100,12 @@ class Call:
             raise ConfigurationError(f"hydra.sweeper.name={name} is not a name", do="leave slashes out")
         folder = Path(config["paths"]["runs_dir"]) / FOLDER / str(name)
         self.ledger = Ledger(folder)
+        engine = self.ledger.description().get("engine", self.engine)
+        if engine != self.engine:
+            raise ConfigurationError(
+                f"{shown(folder)} is {_ENGINES[engine]}, not {_ENGINES[self.engine]}",
+                do=f"give another hydra.sweeper.name, or hydra/sweeper={engine}",
+            )
         return folder
 
     def carry_out(self, plan: Plan, report: Callable[[Ledger], Any]) -> int:
@@ -116,6 +127,9 @@ class Call:
         finally:
             reporter.close()
         ended = [trial for trial in self.ledger.trials() if trial.ended >= self.since]
+        if isinstance(plan, StudyPlan) and self.settings["storage"] is not None:
+            with suppress(StorageError):  # of those elsewhere the report can do without
+                self.ledger.describe(self.ledger.description() | {"elsewhere": plan.elsewhere(self.ledger)})
         report(self.ledger)
         if stopped := [trial.code for trial in ended if trial.status == "interrupted"]:
             sys.exit(stopped[0])
@@ -194,11 +208,15 @@ def default_name(label: str, content: Any) -> str:
     return f"{label[:60]}_{digest}"
 
 
-def grid(call: Call) -> grids.GridPlan:
+def grid(call: Call, hashes_of: Hashing) -> grids.GridPlan:
     """The plan of a grid: each cell composed and checked before the first begins.
 
+    Args:
+        call: what was asked for.
+        hashes_of: of the data and first weights that a trial of a configuration would meet, or None.
+
     Raises:
-        ConfigurationError: a cell that is not valid.
+        ConfigurationError: a cell that is not valid; a study of that name.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
@@ -213,14 +231,19 @@ def grid(call: Call) -> grids.GridPlan:
     own = words_of(fixed)
     words = [(dict(word.split("=", 1) for word in combination), own) for combination in combinations]
     configs = [call.composed([*own, *combination]) for combination in combinations]
-    cells = grids.cells_of(words, [grids.digest_of(_without_choices(config)) for config in configs])
+    digests = [grids.digest_of(_without_choices(config)) for config in configs]
+    cells, of_digest = grids.cells_of(words, digests), dict(zip(digests, configs, strict=True))
     label = "_".join([Path(call.order.program.script).stem, *(name.rpartition(".")[2] for name in swept)])
     values = {name: override.get_value_string() for name, override in swept.items()}
     folder = call.place(configs[0], default_name(label, [own, values]))
     afresh = configs[0].get("resume") == "never"
-    plan = grids.GridPlan(cells, call.since, afresh, str(runs.code_version()["hash"]))
+    code, hashes = str(runs.code_version()["hash"]), {}
+    for cell in () if afresh else cells:
+        if any(grids.elsewhere(folder, cell, code)) and (found := hashes_of(of_digest[cell.digest])) is not None:
+            hashes[cell.key] = found
+    plan = grids.GridPlan(cells, call.since, afresh, code, hashes)
     call.total = len(cells)
-    call.ledger.describe(_description(call, "grid", configs[0], plain_space(swept), len(cells)))
+    call.ledger.describe(_description(call, configs[0], plain_space(swept), len(cells)))
     done = sum(plan.is_done(call.ledger.read(cell.key)) for cell in cells)
     skipped = f", {done} of them done before and skipped (resume=never trains all anew)" if done else ""
     print(f"Sweep {folder.name}: {len(cells)} trials{skipped}; {shown(folder)}", flush=True)
@@ -239,24 +262,7 @@ def study(call: Call) -> StudyPlan:
         ConfigurationError: a setting, a value or a file that is not valid; a study of that name with another space.
     """
     require_optuna(call.settings)
-    fixed, swept = split(call.overrides)
-    base = call.composed(words_of(fixed), strict=False)
-    found = _sweep_file(call.settings["space"], base["hydra_choices"])
-    space = {name: spaces.dimension_of_override(override) for name, override in swept.items()}
-    if found is not None:
-        file = spaces.read_sweep_file(found)
-        fixed = {name: value for name, _, value in (word.partition("=") for word in file.words)} | fixed
-        space = {name: entry for name, entry in file.space.items() if name not in fixed} | space
-        print(f"Search space of {shown(found)}", flush=True)
-    elif not space:
-        space = spaces.around(base)
-        if not space:
-            raise ConfigurationError(
-                "there is nothing to search",
-                do='name values: "optimizer.lr=tag(log,interval(0.001,1))" model=lenet5,mlp',
-            )
-        said = ", ".join(f"{name} {entry.low:g} to {entry.high:g}" for name, entry in space.items())
-        print(f"No search space was named; it is {said}", flush=True)
+    fixed, space = _searched(call)
     own = words_of(fixed)
     configs = [
         call.composed([*own, *(f"{name}={entry.examples()[end]}" for name, entry in space.items())]) for end in (0, -1)
@@ -265,28 +271,56 @@ def study(call: Call) -> StudyPlan:
     label = f"optuna_{_label(config['hydra_choices'])}"
     folder = call.place(config, default_name(label, [own, content]))
     known = call.ledger.description()
-    if known and (known["engine"], known["fixed"], known["space"]) != ("optuna", own, content):
+    if known and (known["fixed"], known["space"]) != (own, content):
         raise ConfigurationError(
             f"{shown(folder)} is a sweep of other words or another search space", do="give another hydra.sweeper.name"
         )
     monitor, settings = config.get("monitor"), call.settings
     if not monitor:
         raise ConfigurationError("only train.py has a figure to optimise", do="leave hydra/sweeper=optuna out")
-    call.total = int(settings["trials"])
-    call.ledger.describe(_description(call, "optuna", config, content, call.total) | {"fixed": own})
+    call.total = settings["trials"]
     plan = new_plan(
         folder.name, folder, settings["storage"], space,
         direction="maximize" if monitor["mode"] == "max" else "minimize",
         fixed=tuple(own), trials=call.total, sampler=settings["sampler"], pruner=settings["pruner"],
-        startup=int(settings["startup"]), min_epochs=int(settings["min_epochs"]),
-        max_epochs=max(int(config["trainer"]["max_epochs"]), int(settings["min_epochs"]) + 1),
-        seed=int(settings["seed"]), since=call.since,
+        startup=settings["startup"], min_epochs=settings["min_epochs"],
+        max_epochs=max(int(config["trainer"]["max_epochs"]), settings["min_epochs"] + 1),
+        seed=settings["seed"], since=call.since,
     )  # fmt: skip
+    if settings["storage"] is not None:
+        open_study(plan.__dict__)  # a database that cannot be used is refused before anything is written
+    call.ledger.describe(_description(call, config, content, call.total) | {"fixed": own})
     done = sum(trial.status in SETTLED for trial in call.ledger.trials())
     before = f", {done} of them done before" if done else ""
     more = f" (hydra.sweeper.trials={2 * call.total} goes on)" if done >= call.total else ""
     print(f"Study {folder.name}: {call.total} trials{before}{more}; {shown(folder)}", flush=True)
     return plan
+
+
+def _searched(call: Call) -> tuple[dict[str, str], spaces.Space]:
+    """The words that all trials have, and the space: the command line's, a file's, or around what is configured."""
+    fixed, swept = split(call.overrides)
+    space = {name: spaces.dimension_of_override(override) for name, override in swept.items()}
+    if space and call.settings["space"] == "auto":
+        return fixed, space
+    base = call.composed(words_of(fixed), strict=False)
+    found = _sweep_file(call.settings["space"], base["hydra_choices"])
+    if found is not None:
+        file = spaces.read_sweep_file(found)
+        own = {name: value for name, _, value in (word.partition("=") for word in file.words)}
+        monitor = file.monitor if "monitor" in base and "monitor.metric" not in fixed else {}
+        fixed = monitor | own | fixed
+        print(f"Search space of {shown(found)}", flush=True)
+        return fixed, {name: entry for name, entry in file.space.items() if name not in fixed} | space
+    if not space and not (space := spaces.around(base)):
+        raise ConfigurationError(
+            "there is nothing to search",
+            do='name values: "optimizer.lr=tag(log,interval(0.001,1))" model=lenet5,mlp',
+        )
+    if not swept:
+        said = ", ".join(f"{name} {entry.low:g} to {entry.high:g}" for name, entry in space.items())
+        print(f"No search space was named; it is {said}", flush=True)
+    return fixed, space
 
 
 def require_optuna(settings: Mapping[str, Any]) -> None:
@@ -305,8 +339,21 @@ def require_optuna(settings: Mapping[str, Any]) -> None:
                 do=f"one of {', '.join(choices)}",
             )
     for key in ("trials", "startup", "min_epochs"):
-        if not isinstance(settings[key], int) or settings[key] < 1:
-            raise ConfigurationError(f"hydra.sweeper.{key}={settings[key]} is not valid", do="give 1 or more")
+        require_whole(settings, key, 1)
+    require_whole(settings, "seed", 0)
+
+
+def require_whole(settings: Mapping[str, Any], key: str, least: int) -> None:
+    """Refuses a setting that is not a whole number, or below the least.
+
+    Raises:
+        ConfigurationError: which.
+    """
+    value = settings[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigurationError(
+            f"hydra.sweeper.{key}={value} is not valid", do=f"give a whole number, {least} or more"
+        )
 
 
 def _sweep_file(named: str | None, choices: Mapping[str, Any]) -> Path | None:
@@ -337,13 +384,13 @@ def _without_choices(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "hydra_choices"}
 
 
-def _description(call: Call, engine: str, config: Mapping[str, Any], space: Any, total: int) -> dict[str, Any]:
+def _description(call: Call, config: Mapping[str, Any], space: Any, total: int) -> dict[str, Any]:
     script = os.path.relpath(call.order.program.script)
     return {
-        "command": runs.command_line(),
+        "command": masked_command(runs.command_line()),
         "script": script,
         "sources": list(call.order.program.sources),
-        "engine": engine,
+        "engine": call.engine,
         "monitor": dict(config.get("monitor") or {}),
         "space": space,
         "trials": total,

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,22 @@ from typing import Any
 from striate import runs
 from striate.sweeping.ledger import SETTLED, Ledger, Trial
 
+# A run is named by what lies there, whatever the place; a cell has its name before anything is read.
+PLACES = ("data.root", "data.prepared_dir", "data.source", "init.path")
+
 
 def digest_of(config: Mapping[str, Any]) -> str:
-    """The name of what a resolved configuration computes, without regard to data and code."""
-    content = json.dumps(runs.with_effect(config), sort_keys=True, default=str)
+    """The name of what a resolved configuration computes from the places that it names, whatever the code."""
+    named = tuple(f"{key}." for key in PLACES)
+    places = {key: _absolute(value) for key, value in runs.flatten(config) if f"{key}.".startswith(named)}
+    content = json.dumps([runs.with_effect(config), places], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _absolute(value: Any) -> Any:
+    """A path that exists, wherever it is typed; another value as it is."""
+    path = Path(value).expanduser() if isinstance(value, str) else None
+    return str(path.resolve()) if path is not None and path.exists() else value
 
 
 @dataclass(frozen=True)
@@ -27,12 +38,14 @@ class GridPlan:
         since: when the command was given, in seconds since 1970: what failed before that is tried again.
         afresh: whether what was done before counts for nothing (`resume=never`).
         code: hash of the source code; what another sweep has done counts if it was done by the same.
+        hashes: of the data and first weights that a cell would meet, by its key: likewise, and without them not.
     """
 
     cells: tuple[Trial, ...]
     since: float
     afresh: bool
     code: str
+    hashes: Mapping[str, Mapping[str, str]]
 
     def take(self, ledger: Ledger) -> tuple[Trial, runs.Run] | None:
         """The next cell that nobody has done and nobody is at, held for this process; None when there is none."""
@@ -45,10 +58,12 @@ class GridPlan:
             if self.is_done(ledger.read(cell.key)):  # in the meantime
                 held.release()
                 continue
-            if not self.afresh and (before := done_elsewhere(ledger.folder, cell, self.code)) is not None:
+            if not self.afresh and (before := self._done_elsewhere(ledger.folder, cell)) is not None:
                 ledger.write(before)
                 held.release()
                 continue
+            if self.afresh and (known := ledger.read(cell.key)) is not None and known.started < self.since:
+                ledger.forget(cell.key)
             return replace(cell, started=time.time()), held
         return None
 
@@ -65,21 +80,28 @@ class GridPlan:
     def conclude(self, ledger: Ledger, trial: Trial) -> None:
         """Nothing beyond the record."""
 
+    def _done_elsewhere(self, folder: Path, cell: Trial) -> Trial | None:
+        """The record of a trial of another sweep that computed the same of the same, as one of this."""
+        wanted = self.hashes.get(cell.key)
+        for name, known, hashes in elsewhere(folder, cell, self.code) if wanted is not None else ():
+            if all(hashes.get(what) == value for what, value in (wanted or {}).items()):
+                now = time.time()
+                return replace(
+                    cell, status="finished", value=known.value, metric=known.metric, run_dir=known.run_dir, code=0,
+                    started=now, ended=now, found_in=name,
+                )  # fmt: skip
+        return None
 
-def done_elsewhere(folder: Path, cell: Trial, code: str) -> Trial | None:
-    """The record of a finished trial of another sweep that computed the same with the same code, as one of this."""
+
+def elsewhere(folder: Path, cell: Trial, code: str) -> Iterator[tuple[str, Trial, Mapping[str, str]]]:
+    """Finished trials of other sweeps under the same words and code: sweep, record, and the hashes of its run."""
     for other in sorted(folder.parent.glob(f"*/trials/{cell.key}")):
         known = Ledger(other.parents[1]).read(cell.key)
         if other.parents[1] == folder or known is None or known.status != "finished" or known.run_dir is None:
             continue
-        facts = runs.read(Path(known.run_dir)) or {}
-        if known.digest == cell.digest and facts.get("hashes", {}).get("code") == code:
-            now, found = time.time(), other.parents[1].name
-            return replace(
-                cell, status="finished", value=known.value, metric=known.metric, run_dir=known.run_dir, code=0,
-                started=now, ended=now, found_in=found,
-            )  # fmt: skip
-    return None
+        hashes = (runs.read(Path(known.run_dir)) or {}).get("hashes", {})
+        if known.digest == cell.digest and hashes.get("code") == code:
+            yield other.parents[1].name, known, hashes
 
 
 def cells_of(words: Sequence[tuple[Mapping[str, str], Sequence[str]]], digests: Sequence[str]) -> tuple[Trial, ...]:

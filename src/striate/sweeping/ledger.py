@@ -2,7 +2,7 @@
 
     runs/sweeps/NAME/
       sweep.json            the command, what is varied, the engine
-      study.db              of an Optuna study
+      study.db, identity.txt  of an Optuna study: its database, and which of its trials are this ledger's
       trials/KEY/           trial.json (its record), log.txt (what it printed), run.txt (its run directory)
       trials.csv, *.png     the report
 
@@ -12,6 +12,8 @@ The key of a trial is the digest of its configuration in a grid, its number in a
 import csv
 import json
 import math
+import secrets
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ import yaml
 from striate import runs
 from striate.errors import ConfigurationError, nearest
 from striate.messages import shown
-from striate.storage import storage_errors, write_json
+from striate.storage import storage_errors, write_json, write_text
 
 FOLDER = "sweeps"  # in paths.runs_dir
 SETTLED = ("finished", "pruned", "diverged")  # computed again, they would come out the same
@@ -101,6 +103,10 @@ class Ledger:
         self.place(trial.key).mkdir(parents=True, exist_ok=True)
         write_json(self.place(trial.key) / "trial.json", asdict(trial))
 
+    def forget(self, key: str) -> None:
+        """Takes a record back; whoever does it holds the trial."""
+        (self.place(key) / "trial.json").unlink(missing_ok=True)
+
     def trials(self) -> list[Trial]:
         """All records, in the order of their numbers."""
         keys = [entry.name for entry in (self.folder / "trials").glob("*/")]
@@ -123,6 +129,13 @@ class Ledger:
             yield
         finally:
             held.release()
+
+    def identity(self) -> str:
+        """A name that no other ledger has, wherever it lies; made by the first who asks, while the ledger is his."""
+        place = self.folder / "identity.txt"
+        if not place.is_file():
+            write_text(place, f"{socket.gethostname()} {secrets.token_hex(8)}")
+        return place.read_text(encoding="utf-8")
 
     def run_of(self, key: str) -> Path | None:
         """The run directory of a trial, once its run has one."""

@@ -1,8 +1,8 @@
 """Search spaces: from a W&B sweep file, from Hydra's words, or around the values that are configured."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ DISTRIBUTIONS = {
     "q_uniform": {"min", "max", "q"},
     "log_uniform_values": {"min", "max"},
 }
+_GOALS = {"maximize": "max", "minimize": "min"}
 _DECADE = 10.0  # how far the space reaches around a configured value, up and down
 
 
@@ -58,10 +59,22 @@ class Dimension:
         if self.kind == "choice" and not all(map(_is_number, self.choices)):
             probe = trials.FixedTrial({"x": word})
             return probe.suggest_categorical("x", list(self.choices)), probe.distributions["x"]
-        ends = sorted(map(float, self.choices)) if self.kind == "choice" else [self.low, self.high]
-        probe = trials.FixedTrial({"x": float(word)})
-        log = self.log or (self.kind == "choice" and ends[0] > 0 and ends[-1] / ends[0] >= _DECADE)
-        return probe.suggest_float("x", ends[0], ends[-1], log=log), probe.distributions["x"]
+        numbers = list(map(float, self.choices)) if self.kind == "choice" else [self.low, self.high]
+        ends = min(numbers), max(numbers)
+        probe = trials.FixedTrial({"x": min(max(float(word), ends[0]), ends[1])})
+        log = self.log or (self.kind == "choice" and ends[0] > 0 and ends[1] / ends[0] >= _DECADE)
+        return probe.suggest_float("x", *ends, log=log), probe.distributions["x"]
+
+    def including(self, words: Iterable[str]) -> "Dimension":
+        """The same axis with the choices that were tried as well: a grid may have been extended since."""
+        return replace(self, choices=tuple(dict.fromkeys([*self.choices, *words]))) if self.kind == "choice" else self
+
+    def has(self, word: str) -> bool:
+        """Whether a value lies on the axis; ends are as exact as `round` leaves them."""
+        if self.kind == "choice":
+            return word in self.choices
+        slack = 1e-3 * max(abs(self.low), abs(self.high))
+        return _is_number(word) and self.low - slack <= float(word) <= self.high + slack
 
     def examples(self) -> list[str]:
         """The lowest value, one of the middle and the highest, as words; of choices all."""
@@ -128,6 +141,11 @@ class SweepFile:
     metric: str | None
     mode: str | None
 
+    @property
+    def monitor(self) -> dict[str, str]:
+        """The words that make a training optimise what the file does."""
+        return {} if self.metric is None else {"monitor.metric": self.metric, "monitor.mode": self.mode or "max"}
+
 
 def read_sweep_file(path: Path) -> SweepFile:
     """Reads a file as `wandb sweep` takes it.
@@ -154,8 +172,11 @@ def read_sweep_file(path: Path) -> SweepFile:
         else:
             space[str(name)] = dimension
     metric = content.get("metric") or {}
-    mode = {"maximize": "max", "minimize": "min"}.get(metric.get("goal", "minimize")) if metric else None
-    return SweepFile(tuple(words), space, metric.get("name"), mode)
+    if not metric:
+        return SweepFile(tuple(words), space, None, None)
+    if not isinstance(metric, Mapping) or metric.get("goal", "minimize") not in _GOALS or "name" not in metric:
+        raise ConfigurationError(f"{path}: metric is not valid", do="it has a name, and goal: maximize | minimize")
+    return SweepFile(tuple(words), space, str(metric["name"]), _GOALS[metric.get("goal", "minimize")])
 
 
 def dimension_of(entry: Any, where: str) -> Dimension:

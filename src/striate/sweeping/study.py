@@ -15,12 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from striate import runs
-from striate.sweeping.ledger import Ledger, Trial
+from striate.configuration import masked
+from striate.errors import ConfigurationError, StorageError
+from striate.sweeping.ledger import SETTLED, Ledger, Trial
 from striate.sweeping.library import quiet_optuna
 from striate.sweeping.space import Space, plain, space_of, word_of
 
 STUDY = "STRIATE_STUDY"  # in the environment of a trial: the study that it reports to
+_OWNER = (
+    "ledger"  # attribute of a trial: the ledger that runs it, since machines without a common one may share a study
+)
 _PATIENCE = 60  # seconds that a worker waits for the others to let SQLite go
+_ATTEMPTS = 5  # at a database that others make at the same moment
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class StudyPlan:
                     return None
                 study.sampler = _sampler(self.sampler, self.startup, self.seed + 7919 * len(known))
                 asked = study.ask()
+                asked.set_user_attr(_OWNER, ledger.identity())  # before its values: until then nobody takes it
                 space: Space = space_of(self.space)
                 values = {name: dimension.round(dimension.suggest(asked, name)) for name, dimension in space.items()}
                 held = ledger.hold(key := f"{asked.number:04d}")
@@ -85,19 +92,35 @@ class StudyPlan:
             held.release()
 
     def _left_behind(self, study: Any, ledger: Ledger) -> tuple[Trial, runs.Run] | None:
-        """A trial that is under way in the study, though nobody is at it: its worker was stopped or killed."""
+        """A trial of this ledger that is under way in the study, though nobody is at it: its worker was killed."""
         from optuna.trial import TrialState
 
+        own = ledger.identity()
         for frozen in study.get_trials(deepcopy=False):
             if frozen.state != TrialState.RUNNING or frozen.params.keys() != self.space.keys():
                 continue
-            held = ledger.hold(f"{frozen.number:04d}")
-            if held is not None:
-                space = space_of(self.space)
-                values = {name: space[name].round(value) for name, value in frozen.params.items()}
-                number = frozen.number
-                return Trial(f"{number:04d}", number, _words(values), list(self.fixed), started=time.time()), held
+            if frozen.user_attrs.get(_OWNER, own) != own:
+                continue
+            held = ledger.hold(key := f"{frozen.number:04d}")
+            if held is None:
+                continue
+            space = space_of(self.space)
+            values = _words({name: space[name].round(value) for name, value in frozen.params.items()})
+            known = ledger.read(key)
+            if known is not None and known.status in SETTLED and known.varied == values:
+                self.conclude(ledger, known)  # done, but its worker could not say so
+                held.release()
+                continue
+            return Trial(key, frozen.number, values, list(self.fixed), started=time.time()), held
         return None
+
+    def elsewhere(self, ledger: Ledger) -> dict[str, Any]:
+        """What this study has in other ledgers: how many trials, and the best value among them."""
+        own, best = ledger.identity(), max if self.direction == "maximize" else min
+        known = open_study(self.__dict__).get_trials(deepcopy=False)
+        others = [trial for trial in known if trial.user_attrs.get(_OWNER, own) != own]
+        values = [trial.value for trial in others if trial.state.name == "COMPLETE"]
+        return {"trials": len(others), "best": best(values) if values else None}
 
     def _counts(self, frozen: Any) -> bool:
         from optuna.trial import TrialState
@@ -117,12 +140,16 @@ class StudyPlan:
         """Tells the study. A diverged trial counts as pruned there: from a failed one its sampler learns nothing."""
         from optuna.trial import TrialState
 
+        if trial.status == "interrupted":
+            return
         study = open_study(self.__dict__)
-        if trial.status == "finished" and trial.value is not None:
+        if next(one for one in study.get_trials(deepcopy=False) if one.number == trial.number).state.is_finished():
+            print(f"trial {trial.number}: its study has been told of it by another", flush=True)
+        elif trial.status == "finished" and trial.value is not None:
             study.tell(trial.number, trial.value)
         elif trial.status in ("pruned", "diverged"):
             study.tell(trial.number, state=TrialState.PRUNED)
-        elif trial.status != "interrupted":
+        else:
             study.tell(trial.number, state=TrialState.FAIL)
 
 
@@ -133,7 +160,39 @@ def new_plan(name: str, folder: Path, storage: str | None, space: Space, **setti
 
 
 def open_study(order: Mapping[str, Any]) -> Any:
-    """The study in its storage, made if it is not there; of the plan its settings are needed."""
+    """The study in its storage, made if it is not there; of the plan its settings are needed.
+
+    Raises:
+        ConfigurationError: no address of a database, or no driver for it.
+        StorageError: a database that cannot be reached or written.
+    """
+    optuna = quiet_optuna()
+    from sqlalchemy import exc
+
+    place = masked(order["storage"])
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _opened(order)
+        except (exc.ArgumentError, ImportError) as error:
+            raise ConfigurationError(
+                f"hydra.sweeper.storage={place} cannot be used: {_first_line(error)}",
+                do="sqlite:////PATH/study.db, or postgresql+psycopg2://HOST/NAME with that driver installed",
+            ) from error
+        except (exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            if attempt + 1 == _ATTEMPTS:
+                raise StorageError(
+                    f"the study's database {place} cannot be opened: {_first_line(error.__cause__ or error)}",
+                    do="see that it can be reached and written; the same command goes on",
+                ) from error
+            time.sleep(0.3 * (attempt + 1))  # of two who begin an empty one, one finds the other's half-made tables
+    raise AssertionError
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200]
+
+
+def _opened(order: Mapping[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         optuna = quiet_optuna()
@@ -142,10 +201,9 @@ def open_study(order: Mapping[str, Any]) -> Any:
             # Each statement its own transaction: no lock outlives it, and Optuna 2 works with SQLAlchemy 2, which would
             # otherwise wait for a commit that Optuna 2 never gives. What must be done at once has the ledger's lock.
             engine = {"isolation_level": "AUTOCOMMIT", "connect_args": {"timeout": _PATIENCE}}
-        storage = optuna.storages.RDBStorage(order["storage"], engine_kwargs=engine)
         return optuna.create_study(
             study_name=order["name"],
-            storage=storage,
+            storage=optuna.storages.RDBStorage(order["storage"], engine_kwargs=engine),
             direction=order["direction"],
             sampler=optuna.samplers.RandomSampler(),
             pruner=_pruner(order),

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from striate import runs
 from striate.configuration.trials import INTERRUPTED, Program, exit_code
 from striate.errors import DivergedError, PrunedRun
-from striate.processes import die_with_parent, is_gone
+from striate.processes import die_with_parent, gpus_of_worker, is_gone
 from striate.resumption import TRIAL
 from striate.sweeping.ledger import Ledger, Trial, outcome_of
 from striate.sweeping.study import STUDY
@@ -98,7 +98,8 @@ class Worker:
     def _run(self, ledger: Ledger, trial: Trial) -> Trial:
         place, before = ledger.place(trial.key), ledger.read(trial.key)
         run_dir = ledger.run_of(trial.key)
-        if before is not None and run_dir is not None and (runs.read(run_dir) or {}).get("status") == "finished":
+        left = None if before is None or before.status != "running" else run_dir
+        if left is not None and (runs.read(left) or {}).get("status") == "finished":
             return self._judged(ledger, trial, 0)  # its worker was killed after it had finished
         (place / "run.txt").unlink(missing_ok=True)
         ledger.write(trial)
@@ -127,11 +128,14 @@ class Worker:
         return self._judged(ledger, trial, exit_code(returned), told)
 
     def _judged(self, ledger: Ledger, trial: Trial, code: int, told: bool = False) -> Trial:
-        status = "interrupted" if code in INTERRUPTED or (told and code) else _STATES.get(code, "failed")
+        # A trial that somebody else has stopped or killed is its own affair, but SLURM stops all at once.
+        if code in INTERRUPTED:
+            told = told or self._is_told_to_stop() or "SLURM_JOB_ID" in os.environ
+        status = "interrupted" if told and code else _STATES.get(code, "failed")
         run_dir = ledger.run_of(trial.key)
         found = {} if run_dir is None else outcome_of(run_dir)
         if status in ("diverged", "failed"):
-            found |= {"value": None, "reason": found.get("reason") or f"exit code {code}"}
+            found |= {"value": None, "reason": found.get("reason") or _why(code)}
         elif status == "finished":
             found["reason"] = None
         place = None if run_dir is None else str(run_dir)
@@ -145,14 +149,22 @@ class Worker:
             environment["HYDRA_FULL_ERROR"] = self.tracebacks
         if self.jobs > 1 and not any(key in environment for key in ("SLURM_JOB_ID", *_THREADS)):
             environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // self.jobs))
-        gpus = environment.get("CUDA_VISIBLE_DEVICES", ",".join(_gpus())).split(",")
-        if self.jobs > 1 and len(gpus) > 1 and "SLURM_JOB_ID" not in environment:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[_slot() % len(gpus) :: self.jobs])
+        own = gpus_of_worker(environment, _gpu_count(), _slot(), self.jobs)
+        if own is not None and "SLURM_JOB_ID" not in environment:
+            environment["CUDA_VISIBLE_DEVICES"] = own
         return environment
 
 
-def _gpus() -> list[str]:
-    return [file.name.removeprefix("nvidia") for file in sorted(Path("/dev").glob("nvidia[0-9]*"))]
+def _why(code: int) -> str:
+    """What an exit code says of a process."""
+    try:
+        return f"ended by {signal.Signals(code - 128).name}"
+    except ValueError:
+        return f"exit code {code}"
+
+
+def _gpu_count() -> int:
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))  # of which CUDA counts those that are there from 0
 
 
 def _slot() -> int:
