@@ -15,6 +15,7 @@ from striate.pipelines.study_cells import Cell
 from striate.pipelines.study_ledger import SETTLED, discard_outdated, is_free, status
 from striate.pipelines.study_nursery import Nursery, Training
 from striate.pipelines.study_words import quoted
+from striate.processes import gpus_of_worker
 
 _PATIENCE = 60.0  # seconds that stopped cells have for their last checkpoint
 _INTERVAL = 0.25  # seconds between two looks at the cells
@@ -99,10 +100,9 @@ class Workers:
         words = [*words_in(cell, run_dir.parent), f"run_dir={quoted(run_dir)}", "trainer.enable_progress_bar=false"]
         environment = {key: value for key, value in os.environ.items() if key != "STRIATE_RUN"}
         environment.setdefault("OMP_NUM_THREADS", "1")  # whatever the number of workers: the same bits
-        gpus, devices = gpu_count(), cell.config["trainer"]["devices"]
-        if gpus > 1 and isinstance(devices, int) and "CUDA_VISIBLE_DEVICES" not in environment:
-            own = [(slot * devices + number) % gpus for number in range(devices)]
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, own))
+        devices = cell.config["trainer"]["devices"]
+        if isinstance(devices, int) and (own := gpus_of_worker(environment, gpu_count(), slot, self.count, devices)):
+            environment["CUDA_VISIBLE_DEVICES"] = own
         return self._nursery.start(words, log, environment)
 
     def _conclude(self, cell: Cell, code: int) -> None:
