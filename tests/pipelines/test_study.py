@@ -14,7 +14,7 @@ import yaml
 from striate import runs
 from striate.configuration import REPOSITORY, compose
 from striate.errors import ConfigurationError, StriateError
-from striate.pipelines import study
+from striate.pipelines import study, study_workers
 from striate.pipelines.study_cells import cells_of
 from striate.pipelines.study_file import FOLDER, load
 from striate.pipelines.study_ledger import epochs_until, status
@@ -135,6 +135,31 @@ def test_a_changed_study_has_other_cells_and_places_change_nothing(tmp_path):
     more = [cell.name for cell in cells_of(content, "small", 3, [])]
     assert more[: len(names)] == names  # more seeds keep those that are there
     assert len(more) == 6
+
+
+def test_cells_are_spread_over_the_gpus_that_the_study_may_use(tmp_path, monkeypatch):
+    given = []
+
+    class Recorder:
+        def start(self, words, log, environment):
+            given.append(environment["CUDA_VISIBLE_DEVICES"])
+
+    _, content = load(str(written(tmp_path)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    monkeypatch.setattr(study_workers, "gpu_count", lambda: 2)
+    workers = study_workers.Workers(tmp_path, 2, lambda *_: None, _nursery=Recorder())
+    for slot, cell in enumerate(cells_of(content, "small", 1, [])):
+        workers._start(cell, slot)
+    assert given == ["4", "7"]
+
+
+def test_a_stage_that_a_network_does_not_have_is_refused_before_anything_runs(tmp_path, words):
+    asked = [f"study={written(tmp_path)}", *words]
+    for more in (["plan=true"], []):
+        with pytest.raises(ConfigurationError, match="LeNet5 has no stage 'conv9'"):
+            study.run(compose("study", [*asked, "overrides=['init.freeze=[conv9]']", *more]))
+    assert not list((tmp_path / "runs").rglob("run.json"))
+    assert study.run(compose("study", [*asked, "overrides=['init.freeze=[1]']", "plan=true"])) == {"cells": 4}
 
 
 def test_the_last_word_for_a_key_wins():

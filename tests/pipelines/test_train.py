@@ -218,6 +218,17 @@ def test_plan_tells_and_writes_nothing(places, digits, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_plan_knows_stages(places, digits):
+    from striate.pipelines import train as pipeline
+
+    words = [*places, "model=lenet5_modern", "plan=true"]
+    for word in ("init.train=[C9]", "init.freeze=[C9]"):
+        with pytest.raises(ConfigurationError, match="LeNet5 has no stage 'C9'"):
+            pipeline.run(compose("train", [*words, word]))
+    figures = pipeline.run(compose("train", [*words, "init.train=head"]))
+    assert (figures["parameters"], figures["trainable_parameters"]) == (61_706, 84 * 10 + 10)
+
+
 def test_moving_average_and_early_stopping(train, tmp_path):
     train(
         "model=lenet5_modern", "callbacks=[default,ema,early_stopping]", "callbacks.early_stopping.patience=1",

@@ -13,7 +13,9 @@ from striate.data.module import ImageDataModule
 from striate.errors import DataError
 from striate.models.arithmetic import TrainingMemory, count, training_memory
 from striate.pipelines.devices import device_count
+from striate.pipelines.requiring import require_stages
 from striate.tasks.building import build_task, choose_task, construct_network, require_picture_size
+from striate.transfer.freezing import freeze
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
 
@@ -25,6 +27,7 @@ def run(config: dict[str, Any], datamodule: ImageDataModule) -> dict[str, float]
         The figures of the plan.
 
     Raises:
+        ConfigurationError: what the training would refuse of the network, its stages among it.
         DataError: the set is not prepared; preparing it would write.
     """
     if not (datamodule.folder / "meta.json").is_file():
@@ -37,6 +40,7 @@ def run(config: dict[str, Any], datamodule: ImageDataModule) -> dict[str, float]
     require_picture_size(config["model"], meta, shape)
     with torch.device("meta"):
         network = construct_network(config["model"], meta, shape[1:])
+    freeze(network, require_stages(network, config["init"]).frozen)
     counts, part = count(network, shape), batch_of_a_device(config, datamodule)
     task = build_task(config, network, meta, datamodule.preprocessing, class_counts=datamodule.class_counts())
     slots = fake_step(task, network, shape, part)

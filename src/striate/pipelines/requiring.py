@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
+from striate.configuration.schema import Init
 from striate.errors import ConfigurationError, nearest
 from striate.evaluation.metrics import OTHER_NAMES
 from striate.tasks.base import SupervisedTask
+from striate.transfer.freezing import Learning, learning_of
+from striate.transfer.stages import first_stages
 
 
 def require_measured(config: Mapping[str, Any], task: SupervisedTask) -> None:
@@ -32,14 +37,28 @@ def require_measured(config: Mapping[str, Any], task: SupervisedTask) -> None:
             )
 
 
+def require_stages(network: nn.Module, init: Mapping[str, Any]) -> Learning:
+    """What of a network learns under an `init` group, whose weights need not be there.
+
+    Raises:
+        ConfigurationError: stages that the network does not have.
+    """
+    settings = Init(**init)
+    if settings.first is not None:
+        first_stages(network, settings.first, "init.first")
+    return learning_of(network, settings)
+
+
 def require_one_balance(config: Mapping[str, Any]) -> None:
     """Refuses to make up twice for classes that are rare.
 
     Raises:
-        ConfigurationError: balanced draws and balanced weights at once.
+        ConfigurationError: balanced draws and any weights of classes at once.
     """
-    if config["data"].get("sampling") == config["loss"].get("class_weights") == "balanced":
+    weights = config["loss"].get("class_weights")
+    if config["data"].get("sampling") == "balanced" and weights is not None:
+        given = weights if isinstance(weights, str) else "[…]"
         raise ConfigurationError(
-            "data.sampling=balanced and loss.class_weights=balanced: rare classes would count twice",
+            f"data.sampling=balanced and loss.class_weights={given}: rare classes would count twice",
             do="take one of them: loss.class_weights=null or data.sampling=uniform",
         )

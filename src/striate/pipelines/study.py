@@ -19,7 +19,7 @@ from striate.evaluation.study_report import in_short, judged, report, summary, t
 from striate.evaluation.tables import write_csv
 from striate.messages import calm_libraries, say, shown
 from striate.pipelines.study_bases import outstanding, words_in
-from striate.pipelines.study_cells import Cell, cells_of, prepared
+from striate.pipelines.study_cells import Cell, cells_of, prepared, require_stages_of
 from striate.pipelines.study_file import load
 from striate.pipelines.study_ledger import COLUMNS, SETTLED, history_of, rows_of, status
 from striate.pipelines.study_sizes import at_size
@@ -56,6 +56,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 def planned(name: str, cells: Sequence[Cell], folder: Path) -> dict[str, float]:
     """Says what would be computed."""
+    require_stages_of(cells)
     for cell in cells:
         say(f"python src/train.py {shlex.join(word for word in words_in(cell, folder) if word[:6] != 'paths.')}")
     say(f"{name}: {len(cells)} cells, {sum(cell.epochs for cell in cells)} epochs; nothing was computed")

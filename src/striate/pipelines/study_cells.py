@@ -13,10 +13,13 @@ import torch
 from striate import runs
 from striate.data.module import ImageDataModule
 from striate.models.arithmetic import Counts, count
+from striate.pipelines.requiring import require_stages
 from striate.pipelines.study_sizes import Point, at_size, places, words_of
 from striate.pipelines.study_words import filled, first_seed, of_seed
 from striate.pipelines.train import build_datamodule
 from striate.tasks.building import construct_network, require_picture_size
+from striate.transfer.backbones import choose_inner
+from striate.transfer.pairs import LIBRARIES
 
 
 @dataclass(frozen=True)
@@ -110,4 +113,26 @@ def prepared(cells: Sequence[Cell]) -> list[Cell]:
             parameters=counts.parameters,
             mult_adds=counts.mult_adds,
         )
+    require_stages_of(cells)
     return list(known.values())
+
+
+def require_stages_of(cells: Sequence[Cell]) -> None:
+    """Looks for the stages that cells name in their networks, once for each; not where the set is not prepared yet, or
+    the network is not chosen.
+
+    Raises:
+        ConfigurationError: stages that a network does not have.
+    """
+    known = set[str]()
+    for config in (cell.config for cell in cells):
+        model, init = config["model"], config["init"]
+        key = json.dumps([model, {**init, "path": None}], sort_keys=True)
+        if key in known or "model" in config["choose"]:
+            continue
+        data = build_datamodule(config)
+        if (data.folder / "meta.json").is_file():
+            known.add(key)
+            fitting = choose_inner(model, init["kind"])[0] if init["kind"] in LIBRARIES else model
+            with torch.device("meta"):
+                require_stages(construct_network(fitting, data.whole, data.input_shape[1:]), init)
