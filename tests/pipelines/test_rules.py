@@ -93,6 +93,13 @@ def test_classes_are_weighted_where_they_are_unbalanced(data, value):
     assert training.class_weights(data).value == value
 
 
+def test_balanced_draws_need_no_weights():
+    for counts in ((200, 20), (400, 4)):
+        choice = training.class_weights(replace(PHOTOS, counts=counts), "balanced")
+        assert choice.value is None
+        assert "draws all classes equally often" in choice.reason
+
+
 @pytest.mark.parametrize(
     ("data", "metric"),
     [

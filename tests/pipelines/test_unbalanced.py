@@ -102,5 +102,6 @@ def test_a_macro_figure_selects_and_is_found_under_its_other_names(train, unbala
 def test_rare_classes_do_not_count_twice(train, unbalanced):
     words, _ = unbalanced
     own = [word for word in words if not word.startswith(("trainer.enable", "paths.runs"))]
-    with pytest.raises(ConfigurationError, match="count twice"):
-        train(*own, "loss.class_weights=balanced")
+    for weights in ("balanced", "[1,1,9]"):
+        with pytest.raises(ConfigurationError, match="count twice"):
+            train(*own, f"loss.class_weights={weights}")

@@ -77,7 +77,7 @@ RULES: dict[str, Callable[[Case], Choice | None]] = {
     "trainer.max_epochs": lambda case: training.max_epochs(case.data, case.weights),
     "data.input_size": lambda case: networks.input_size(case.data, case.machine, case.weights, case.epochs, case.cost),
     "augmentation": lambda case: networks.augmentation(case.data),
-    "loss.class_weights": lambda case: training.class_weights(case.data),
+    "loss.class_weights": lambda case: training.class_weights(case.data, case.config["data"]["sampling"]),
     "monitor": lambda case: training.monitor(case.data),
     "init.train": lambda case: networks.trained(case.data, case.weights),
     "init.unfreeze_every": lambda case: networks.unfreeze_every(case.data, case.weights, case.epochs),

@@ -20,8 +20,10 @@ LEARNT = {"adam": 3, "sgd": 5}  # by which the rate is divided for weights that 
 UNNORMALISED = {"adam": 3, "sgd": 10}  # likewise for networks without batch norm: 0.01 in AlexNet and VGG
 
 
-def class_weights(data: Data) -> Choice:
-    """`loss.class_weights`: balanced where one class has far more than another."""
+def class_weights(data: Data, sampling: str = "uniform") -> Choice:
+    """`loss.class_weights`: balanced where one class has far more than another, and draws do not make up for it."""
+    if sampling == "balanced":
+        return Choice(None, "data.sampling=balanced draws all classes equally often already")
     most, least = max(data.counts), max(min(data.counts), 1)
     ratio, what = most / least, "pixels" if data.pixels else "pictures"
     said = f"the most frequent class has {ratio:.3g} times the {what} of the rarest ({most:,} and {least:,})"
