@@ -5,6 +5,7 @@ import pytest
 
 from striate.configuration import compose
 from striate.errors import ConfigurationError
+from striate.pipelines.requiring import require_size_of_effect
 from striate.pipelines.train import build_datamodule
 
 
@@ -39,3 +40,12 @@ def test_a_size_that_was_given_to_the_augmentation_itself_stays(module):
 def test_a_librarys_augmentation_that_would_enlarge_training_alone_is_refused(module):
     with pytest.raises(ConfigurationError, match="training see 224×224 pixels, evaluation sees these pictures whole"):
         module("augmentation=torchvision_imagenet").dataset("train")
+
+
+def test_a_size_that_a_person_gives_without_effect_is_refused(module):
+    data = module()
+    with pytest.raises(ConfigurationError, match=r"data.input_size=224 has no effect: .* all 32×32") as caught:
+        require_size_of_effect(data, {"data.input_size"})
+    assert caught.value.do == "data.prepare.image_size=224 data.name=digits_224 prepares them at that size"
+    require_size_of_effect(data, {"data.batch_size"})  # a recipe's size is for pictures of other sets
+    require_size_of_effect(module("data.input_size=32"), {"data.input_size"})

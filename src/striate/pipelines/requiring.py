@@ -1,11 +1,12 @@
 """What a training refuses once its task is built, before anything is written."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import nn
 
 from striate.configuration.schema import Init
+from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError, nearest
 from striate.evaluation.metrics import OTHER_NAMES
 from striate.tasks.base import SupervisedTask
@@ -35,6 +36,28 @@ def require_measured(config: Mapping[str, Any], task: SupervisedTask) -> None:
                 nearest=meant if meant in names else nearest(name, names),
                 do=f"choose among {', '.join(names)}",
             )
+
+
+def require_size_of_effect(datamodule: ImageDataModule, typed: Collection[str]) -> None:
+    """Refuses a size that a person gives pictures which are seen as they are.
+
+    Args:
+        datamodule: prepared.
+        typed: keys of the command line.
+
+    Raises:
+        ConfigurationError: a typed `data.input_size` of an array pack, other than that of its pictures.
+    """
+    meta, side = datamodule.whole, datamodule.input_size
+    if "data.input_size" not in typed or meta.pack != "array" or datamodule.labels_pixels or side is None:
+        return
+    if meta.image_size != (side, side):
+        assert meta.image_size is not None
+        height, width = meta.image_size
+        raise ConfigurationError(
+            f"data.input_size={side} has no effect: the pictures of {meta.name} are all {height}×{width} and seen whole",
+            do=f"data.prepare.image_size={side} data.name={meta.name}_{side} prepares them at that size",
+        )
 
 
 def require_stages(network: nn.Module, init: Mapping[str, Any]) -> Learning:

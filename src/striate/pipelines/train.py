@@ -17,7 +17,7 @@ from striate.messages import calm_libraries, is_main_process, say, shown
 from striate.pipelines import choosing, plan, starting, transferring
 from striate.pipelines.devices import lost_process
 from striate.pipelines.fitting import carry_out
-from striate.pipelines.requiring import require_measured, require_one_balance
+from striate.pipelines.requiring import require_measured, require_one_balance, require_size_of_effect
 from striate.storage import require_writable
 from striate.tasks.base import SupervisedTask
 from striate.tasks.building import build_network, build_task, choose_task, require_picture_size
@@ -42,6 +42,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if is_main_process():
         datamodule.prepare_data()
     choose_task(config, datamodule.meta)
+    require_size_of_effect(datamodule, starting.typed_keys())
     task, hashes, report = assemble(config, datamodule)
     label = f"{config['model']['_target_'].rsplit('.', 1)[-1].lower()}_{datamodule.name}"
     start = resumption.decide(masked(config), label, hashes)
