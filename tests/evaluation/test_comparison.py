@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from striate import runs
 from striate.errors import ConfigurationError, DataError, StorageError
 from striate.evaluation import comparison, comparison_report
 from striate.evaluation.measured import Measured, answers_of, read_measured, require_comparable
@@ -21,7 +23,7 @@ def run(name, hits, seed=0, weights="", code="c0", **config):
     right = np.arange(100) < hits
     about = {
         "data": {"name": "set", "hash": "d" * 64, "split": "test"}, "views": {"name": "single"}, "measure": "m" * 64,
-        "checkpoint": {"code": {"hash": code}},
+        "checkpoint": {"sha256": "5" * 64, "code": {"hash": code}},
     }  # fmt: skip
     config = {"seed": seed, "model": {"_target_": "striate.models.lenet5.LeNet5"}, **config}
     samples = [(sample, "a") for sample in NAMES]
@@ -35,7 +37,8 @@ def groups_of(*measured, repeats=("seed",), names=()):
 
 
 def test_runs_that_differ_by_their_seed_alone_are_one_group():
-    measured = [run(f"{rate}/{seed}", 80 + seed + 5 * (rate > 0.1), seed, optimizer={"lr": rate}, run_dir=f"{seed}")
+    hits = {0.1: (80, 81, 82), 0.2: (85, 87, 86)}
+    measured = [run(f"{rate}/{seed}", hits[rate][seed], seed, optimizer={"lr": rate}, run_dir=f"{seed}")
                 for rate in (0.1, 0.2) for seed in range(3)]  # fmt: skip
     groups, notes = groups_of(*measured)
     assert [group.name for group in groups] == ["optimizer.lr=0.1", "optimizer.lr=0.2"]
@@ -47,7 +50,7 @@ def test_runs_that_differ_by_their_seed_alone_are_one_group():
     assert difference.paired
     assert difference.seeds.mean == pytest.approx(0.05)
     assert difference.outcome == "higher"
-    assert [pair.only_second for pair in difference.pairs] == [5, 5, 5]
+    assert [pair.only_second for pair in difference.pairs] == [5, 6, 4]
     assert difference.pairs[0].p == pytest.approx(2 / 2**5)
 
 
@@ -57,8 +60,12 @@ def test_a_seed_twice_is_divided_by_first_weights_then_by_code_then_left_out():
     groups, _ = groups_of(*ones, *others)
     assert [group.values for group in groups] == [[0.8, 0.8], [0.9, 0.9]]
     assert len({group.name for group in groups}) == 2
-    by_weights, _ = groups_of(ones[0], others[1])
+    by_weights, notes = groups_of(ones[0], others[1])
     assert len(by_weights) == 1, "each seed has its own pretraining: still one way of training"
+    assert notes == [
+        "LeNet5: 2 runs from 2 different first weights are one group, as if each seed had its own pretraining"
+    ]
+    assert not groups_of(*ones)[1]
     groups, _ = groups_of(run("old", 80, code="c0"), run("new", 90, code="c1"))
     assert len(groups) == 2
     groups, notes = groups_of(run("here", 80), run("again", 80))
@@ -86,6 +93,26 @@ def test_other_seeds_are_not_paired_and_single_runs_have_mcnemar():
     assert difference.outcome.startswith("higher on these test samples; of other seeds")
 
 
+def test_single_runs_with_few_different_answers_are_left_to_the_exact_test():
+    measured = run("a", 90), run("b", 94, loss={"x": 1})
+    (difference,) = comparison.differences(groups_of(*measured)[0], "top1_micro", against="first")
+    assert difference.samples[0] > 0, "the bootstrap draws none of the 4 in one of 60 drawings"
+    assert difference.p == pytest.approx(2 / 2**4)
+    assert difference.outcome == "not decided: p = 0.12"
+
+
+def test_seeds_that_differ_by_the_same_are_no_certainty():
+    first = [run(f"a{seed}", 80 + seed, seed) for seed in range(2)]
+    second = [run(f"b{seed}", 90 + seed, seed, loss={"x": 1}) for seed in range(2)]
+    for figure in ("nll", "top1_micro"):
+        (difference,) = comparison.differences(groups_of(*first, *second)[0], figure, against="first")
+        assert difference.paired
+        assert difference.outcome == "not decided: all pairs differ by the same, which says nothing of other seeds"
+    other = [run(f"c{seed}", 90, seed + 2, loss={"x": 1}) for seed in range(2)]
+    (difference,) = comparison.differences(groups_of(*first[:1], run("d", 80, 1), *other)[0], "nll", against="first")
+    assert difference.outcome == "not decided: neither group varies, which says nothing of other seeds"
+
+
 def test_what_cannot_be_told_apart_is_said_so():
     first = [run(f"a{seed}", 80 + 3 * seed, seed) for seed in range(3)]
     second = [run(f"b{seed}", 86 - 3 * seed, seed, loss={"x": 1}) for seed in range(3)]
@@ -96,11 +123,17 @@ def test_what_cannot_be_told_apart_is_said_so():
 
 
 def test_several_differences_are_corrected_for_their_number():
-    measured = [run(f"{rate}{seed}", hits + seed, seed, rate=rate)
-                for rate, hits in enumerate((80, 84, 90)) for seed in range(3)]  # fmt: skip
+    hits = (80, 80, 80), (83, 86, 84), (81, 84, 79)
+    measured = [run(f"{rate}{seed}", of_seed, seed, rate=rate)
+                for rate, each in enumerate(hits) for seed, of_seed in enumerate(each)]  # fmt: skip
     groups, _ = groups_of(*measured)
+    (alone,) = comparison.differences(groups[:2], "top1_micro", against="first")
+    assert alone.outcome == "higher"
+    assert alone.p_holm == alone.p == pytest.approx(stats.ttest_1samp([3, 6, 4], 0).pvalue)
     against_first = comparison.differences(groups, "top1_micro", against="first")
     assert [difference.name for difference in against_first] == ["rate=1 − rate=0", "rate=2 − rate=0"]
+    assert [difference.p_holm for difference in against_first] == [2 * alone.p, against_first[1].p]
+    assert against_first[0].outcome == f"not decided: p = {2 * alone.p:.2g}, corrected for 2 differences"
     assert len(comparison.differences(groups, "top1_micro", against="all")) == 3
 
 
@@ -148,8 +181,8 @@ def written(folder, **about):
 
 def test_the_answers_of_a_run_are_read_back(tmp_path):
     folder = written(tmp_path)
-    assert answers_of(folder, "test") == folder
-    assert answers_of(folder, "val") is None
+    assert answers_of(folder, "test", None) == folder
+    assert answers_of(folder, "val", None) is None
     found = read_measured(folder, folder, {"seed": 0}, "")
     assert found.figures == {"top1_micro": 0.75}
     assert found.hits.tolist() == [True, True, True, False]
@@ -160,7 +193,7 @@ def test_the_answers_of_a_run_are_read_back(tmp_path):
 
 def test_answers_of_an_older_version_are_none_and_exchanged_ones_are_refused(tmp_path):
     folder = written(tmp_path, measure=None)
-    assert answers_of(folder, "test") is None
+    assert answers_of(folder, "test", None) is None
     folder = written(tmp_path)
     (folder / "metrics.json").write_text(json.dumps({"test/top1_micro": 1.0}))
     with pytest.raises(StorageError, match="is not what"):
@@ -168,6 +201,24 @@ def test_answers_of_an_older_version_are_none_and_exchanged_ones_are_refused(tmp
     (folder / "predictions.csv").write_text("name,true\n0.png,a\n")
     with pytest.raises(StorageError, match="is damaged"):
         read_measured(folder, folder, {}, "")
+
+
+def test_answers_of_another_checkpoint_are_not_the_runs(tmp_path):
+    folder, later = written(tmp_path), tmp_path / "evaluation_val"
+    later.mkdir()
+    written(later, checkpoint={"sha256": "6" * 64}, data={"split": "val"})
+    assert answers_of(folder, "val", "5" * 64) is None
+    assert answers_of(folder, "val", "6" * 64) == later
+    assert answers_of(folder, "test", "6" * 64) is None
+    assert answers_of(folder, "val", None) is None, "the run has tested another one"
+    assert answers_of(folder, "test", None) == folder
+
+
+def test_answers_that_the_code_as_it_is_has_measured_come_first(tmp_path):
+    folder, anew = written(tmp_path), tmp_path / "evaluation_test"
+    anew.mkdir()
+    assert answers_of(written(anew, measure="n" * 64).parent, "test", "5" * 64) == folder
+    assert answers_of(written(anew, measure=runs.measure_version()).parent, "test", "5" * 64) == anew
 
 
 def test_the_folder_holds_tables_that_agree_with_the_figures(tmp_path):

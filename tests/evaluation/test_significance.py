@@ -88,9 +88,13 @@ def test_without_deviation_there_is_no_interval():
         assert estimate.mean == pytest.approx(0.1)
         assert math.isnan(estimate.low)
         assert math.isnan(p)
-    estimate, p = significance.paired_difference([0.5, 0.5], [0.75, 0.75])
-    assert (estimate.low, estimate.high) == (0.25, 0.25)
-    assert math.isnan(p)
+    for first, second in (([0.5, 0.5], [0.75, 0.75]), ([0.90, 0.91], [0.91, 0.92])):  # the latter but for rounding
+        estimate, p = significance.paired_difference(first, second)
+        assert estimate.mean == pytest.approx(second[0] - first[0])
+        assert estimate.n == 2
+        assert math.isnan(estimate.low)
+        assert math.isnan(estimate.high)
+        assert math.isnan(p)
 
 
 def test_holm_by_hand():

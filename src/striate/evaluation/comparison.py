@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -17,6 +17,7 @@ from striate.evaluation.study_statistics import Estimate, mean_interval
 from striate.messages import shown
 
 _ACCURACIES = ("top1_micro", "miou")  # figures that follow from the answers to single samples
+_LEVEL = 0.05  # of the tests, as the intervals are of 95 %
 _TOLD = 3  # keys that a name of a group is made of
 _LONGEST = 40  # characters of a value in such a name
 
@@ -80,6 +81,7 @@ class Difference:
         samples: 95 % interval over the samples of the split, of the mean over the runs; NaN where there is none.
         pairs: seed by seed.
         p_holm: p corrected for the number of differences.
+        among: that number.
     """
 
     first: Group
@@ -90,6 +92,7 @@ class Difference:
     samples: tuple[float, float]
     pairs: Sequence[Pair] = field(default_factory=list)
     p_holm: float = math.nan
+    among: int = 1
 
     @property
     def name(self) -> str:
@@ -97,15 +100,27 @@ class Difference:
 
     @property
     def outcome(self) -> str:
-        """What may be said: each kind of chance that was looked at must leave 0 out."""
+        """What may be said: each kind of chance that was looked at must leave 0 out, and the test must reject.
+
+        Over seeds the test is the interval's own, and only its correction can be stricter. The bootstrap of two single
+        runs is too narrow where few answers differ, and McNemar's test is exact.
+        """
         bounds = {"seeds": (self.seeds.low, self.seeds.high), "test samples": self.samples}
         known = {kind: pair for kind, pair in bounds.items() if not math.isnan(pair[0])}
+        if self.seeds.n > 1 and "seeds" not in known:
+            alike = "all pairs differ by the same" if self.paired else "neither group varies"
+            return f"not decided: {alike}, which says nothing of other seeds"
         if not known:
             return "not decided: single runs say nothing of this figure"
         if open_ones := [kind for kind, (low, high) in known.items() if low <= 0 <= high]:
             return f"not decided: 0 lies in the interval over {' and in that over '.join(open_ones)}"
+        if self.p_holm >= _LEVEL:
+            corrected = f", corrected for {self.among} differences" if self.among > 1 else ""
+            return f"not decided: p = {self.p_holm:.2g}{corrected}"
         word = "higher" if self.seeds.mean > 0 else "lower"
-        return word if "seeds" in known else f"{word} on these test samples; of other seeds this says nothing"
+        if "seeds" not in known:
+            word += " on these test samples; of other seeds this says nothing"
+        return f"{word}; not corrected for {self.among} differences" if self.among > 1 and math.isnan(self.p) else word
 
 
 def figure_of(measured: Sequence[Measured], wanted: str) -> str:
@@ -116,7 +131,7 @@ def figure_of(measured: Sequence[Measured], wanted: str) -> str:
 def grouped(
     measured: Sequence[Measured], figure: str, repeats: Sequence[str], names: Sequence[str]
 ) -> tuple[list[Group], list[str]]:
-    """Groups in the order of their first run, and what there is to say of runs that were left out.
+    """Groups in the order of their first run, and what there is to say of runs that were left out or taken together.
 
     The configuration makes a group, but for the keys of `repeats`. Where it has a seed twice, the weights that runs
     started from, and then the code that trained them, divide it further.
@@ -150,6 +165,12 @@ def grouped(
         Group(name, part, [run.figure(figure) for run in part.values()])
         for name, part in zip(names or made_up, chosen, strict=True)
     ]
+    for group in groups:
+        if (count := len({run.weights for run in group.runs.values()})) > 1:
+            notes.append(
+                f"{group.name}: {len(group.runs)} runs from {count} different first weights are one group, as if each "
+                "seed had its own pretraining"
+            )
     return groups, notes
 
 
@@ -208,7 +229,7 @@ def differences(groups: Sequence[Group], figure: str, *, against: str) -> list[D
     pairs = combinations(groups, 2) if against == "all" else ((groups[0], group) for group in groups[1:])
     found = [_between(first, second, figure) for first, second in pairs]
     corrected = significance.holm([difference.p for difference in found])
-    return [Difference(**{**difference.__dict__, "p_holm": p}) for difference, p in zip(found, corrected, strict=True)]
+    return [replace(difference, p_holm=p, among=len(found)) for difference, p in zip(found, corrected, strict=True)]
 
 
 def _between(first: Group, second: Group, figure: str) -> Difference:

@@ -181,7 +181,8 @@ def page(title: str, tables: Mapping[str, Sequence[Mapping[str, str]]], facts: M
     lines += [
         "Over seeds: Student's interval of the mean, what another training might give; paired where seeds match, else "
         "Welch's. Over test samples: bootstrap of the mean over the runs, what another test split of this kind might "
-        "give. p: t-test over seeds; of two single runs McNemar's exact test.",
+        "give. p: t-test over seeds; of two single runs McNemar's exact test. Higher or lower is said where each "
+        "interval leaves out 0 and p, with Holm's correction of several differences, is below 0.05.",
         "",
     ]
     return "\n".join([*lines, *(f"- {name}: {value}" for name, value in facts.items())]) + "\n"

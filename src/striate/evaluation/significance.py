@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.evaluation.pixel_metrics import drawn_figures
-from striate.evaluation.study_statistics import Estimate, mean_interval
+from striate.evaluation.study_statistics import Estimate, mean_interval, varies
 
 RESAMPLES = 10_000
 _PIXEL_RESAMPLES = 1_000  # each counts every class of every picture anew
 _LEVELS = (2.5, 97.5)
-_EXACT = 12  # digits after the point within which values are the same
 
 Hits = NDArray[np.bool_]
 
@@ -96,15 +95,16 @@ def bootstrap_miou_difference(
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> tuple[Estimate, float]:
     """Mean of second − first over pairs with its Student interval, and the p-value of the paired t-test.
 
+    Pairs that all differ by the same give neither interval nor p-value.
+
     Args:
         first: a figure for each seed.
         second: likewise, of the same seeds.
     """
     from scipy.stats import ttest_rel
 
-    differences = np.round(np.subtract(second, first), _EXACT)
-    estimate = mean_interval(differences.tolist())
-    if estimate.n < 2 or not np.ptp(differences):  # the test would divide by 0
+    estimate = mean_interval(np.subtract(second, first).tolist())
+    if math.isnan(estimate.low):  # the test would divide by 0
         return estimate, math.nan
     return estimate, float(ttest_rel(second, first).pvalue)
 
@@ -112,7 +112,8 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> tuple[
 def unpaired_difference(first: Sequence[float], second: Sequence[float]) -> tuple[Estimate, float]:
     """Difference of two means, second − first, with Welch's interval and p-value: deviations may differ.
 
-    Source: Welch, Biometrika 34 (1947). With fewer than two values on a side there is no interval.
+    Source: Welch, Biometrika 34 (1947). With fewer than two values on a side, or none
+    that differ on either, there is no interval.
 
     Args:
         first: independent values.
@@ -121,7 +122,7 @@ def unpaired_difference(first: Sequence[float], second: Sequence[float]) -> tupl
     from scipy.stats import ttest_ind
 
     mean, n = float(np.mean(second) - np.mean(first)), min(len(first), len(second))
-    if n < 2 or not any(np.ptp(np.round(side, _EXACT)) for side in (first, second)):
+    if n < 2 or not (varies(first) or varies(second)):
         return Estimate(mean, math.nan, math.nan, n), math.nan
     found: Any = ttest_ind(second, first, equal_var=False)
     interval = found.confidence_interval(0.95)

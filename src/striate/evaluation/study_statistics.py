@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 # 97.5 % points of Student's distribution for 1 to 30 degrees of freedom.
 _T_95 = (
@@ -26,7 +27,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean of n values and its 95 % interval, NaN where a single value gives none."""
+    """A mean of n values and its 95 % interval, NaN where one value, or values that are all the same, give none."""
 
     mean: float
     low: float
@@ -58,15 +59,24 @@ def student_95(degrees: int) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:
-    """Mean and 95 % interval of independent values; all NaN of none."""
+    """Mean and 95 % interval of independent values; all NaN of none.
+
+    Values that are all the same give no interval: accuracies of few samples and whole epochs often agree by chance,
+    and say nothing then of how far another value would lie.
+    """
     finite = np.array([value for value in values if value is not None and math.isfinite(value)], np.float64)
     if not len(finite):
         return Estimate(math.nan, math.nan, math.nan, 0)
     mean = float(finite.mean())
-    if len(finite) == 1:
-        return Estimate(mean, math.nan, math.nan, 1)
+    if not varies(finite):
+        return Estimate(mean, math.nan, math.nan, len(finite))
     half = student_95(len(finite) - 1) * float(finite.std(ddof=1)) / math.sqrt(len(finite))
     return Estimate(mean, mean - half, mean + half, len(finite))
+
+
+def varies(values: Sequence[float] | NDArray[np.float64]) -> bool:
+    """Whether values differ by more than arithmetic leaves of equal ones."""
+    return not np.allclose(values, values[0], rtol=1e-9, atol=1e-12)
 
 
 def values_by_seed(rows: Sequence[Row], figure: str, arm: str, x: Any = None) -> dict[int, float]:
