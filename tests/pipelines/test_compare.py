@@ -100,11 +100,29 @@ def test_answers_that_are_missing_are_computed_and_are_the_same(compare, two_way
     (tmp_path / "fast" / "0" / "predictions.csv").unlink()
     capsys.readouterr()
     figures = compare([tmp_path / "fast"])
-    assert "0 keeps no answers to the test split: computing them from its checkpoint" in capsys.readouterr().out
+    assert "0 keeps no answers of its checkpoint to the test split: computing them" in capsys.readouterr().out
     assert figures["LeNet5"]["mean"] == pytest.approx(expected["LeNet5"]["mean"], rel=1e-6)
     figures = compare([tmp_path / "fast" / "0"], "split=val", "figure=nll")
     fitted = json.loads((two_ways / "fast" / "0" / "metrics.json").read_text())["val/nll"]
     assert figures["LeNet5"]["mean"] == pytest.approx(fitted, rel=1e-5)
+
+
+def test_answers_of_another_checkpoint_are_not_taken_for_the_runs(compare, two_ways, places, tmp_path, capsys):
+    from striate import runs
+    from striate.pipelines import evaluate
+
+    folder = tmp_path / "run"
+    shutil.copytree(two_ways / "slow" / "0", folder)
+    last = runs.newest_checkpoint(folder / "checkpoints")
+    evaluate.run(compose("evaluate", [*places, f"ckpt_path={last}", "split=val", "trainer.enable_progress_bar=false"]))
+    for computed in (True, False):
+        capsys.readouterr()
+        compare([folder], "split=val")
+        assert ("keeps no answers of its checkpoint to the val split" in capsys.readouterr().out) == computed
+    about = json.loads((folder / "evaluation_val" / "evaluation.json").read_text())
+    assert about["checkpoint"]["name"].startswith("best-")
+    compare([folder])
+    assert "keeps no answers" not in capsys.readouterr().out, "its own test was of the best"
 
 
 def test_what_is_not_comparable_is_refused_by_name(compare, two_ways, places, tmp_path):
@@ -122,6 +140,7 @@ def test_what_is_not_comparable_is_refused_by_name(compare, two_ways, places, tm
     assert compare([tmp_path / "other"], "again=true")["LeNet5"]["runs"] == 1
     mended = json.loads((tmp_path / "other" / "evaluation_test" / "evaluation.json").read_text())
     assert mended["measure"] == about["measure"]
+    assert compare([two_ways / "slow" / "0", tmp_path / "other"])["LeNet5"]["runs"] == 1, "a repetition, not refused"
 
 
 def test_mistakes_in_the_words(compare, two_ways, tmp_path):

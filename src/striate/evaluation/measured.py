@@ -77,14 +77,29 @@ class Measured:
         return float(self.figures[name])
 
 
-def answers_of(folder: Path, split: str) -> Path | None:
-    """Where the answers of a run lie: those of its own test, or of an evaluation; None where there are none to use."""
+def answers_of(folder: Path, split: str, checkpoint: str | None) -> Path | None:
+    """Where the answers of a run lie: those of its own test, or of an evaluation; None where there are none to use.
+
+    Of both, those that the code as it is now has measured come first.
+
+    Args:
+        folder: of the run.
+        split: that was asked.
+        checkpoint: SHA-256 of the one that speaks for the run: answers of another one are not the run's. None: none is
+            left, and the one that the run has tested counts.
+    """
+    own = (_read_json(folder / "evaluation.json") or {}).get("checkpoint", {}).get("sha256")
+    found: dict[Path, str] = {}
     for place in (folder, folder / f"evaluation_{split}"):
         about = _read_json(place / "evaluation.json")
         complete = (place / "metrics.json").is_file() and _table(place) is not None
-        if about and complete and about.get("measure") and about["data"]["split"] == split:
-            return place
-    return None
+        if not (about and complete and about.get("measure")):
+            continue
+        of = about["checkpoint"]["sha256"]
+        if about["data"]["split"] == split and of == (checkpoint or own or of):
+            found[place] = about["measure"]
+    version = runs.measure_version()
+    return min(found, key=lambda place: found[place] != version, default=None)
 
 
 def read_measured(folder: Path, place: Path, config: Mapping[str, Any], weights: str) -> Measured:

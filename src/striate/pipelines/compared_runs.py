@@ -13,7 +13,7 @@ from striate.errors import ConfigurationError, StorageError, nearest
 from striate.evaluation.measured import Measured, answers_of, read_measured
 from striate.messages import say, shown
 from striate.pipelines.study_words import composed, quoted
-from striate.storage import load_checkpoint
+from striate.storage import load_checkpoint, sha256_of
 from striate.tasks.loading import read_record
 
 _MARKS = ("run.json", "model.ckpt")  # of a run directory, and of what a stage of the chain publishes
@@ -92,12 +92,20 @@ def measure(folder: Path, config: Mapping[str, Any]) -> Measured:
         StriateError: as `evaluate.py` raises it, where answers must be computed; files that are damaged.
     """
     split, facts = config["split"], runs.read(folder) or {}
-    place = None if config["again"] else answers_of(folder, split)
+    place = None if config["again"] else answers_of(folder, split, _speaker(folder))
     if place is None:
-        reason = "is measured anew" if config["again"] else f"keeps no answers to the {split} split"
-        say(f"{shown(folder)} {reason}: computing them from its checkpoint")
+        reason = "is measured anew" if config["again"] else f"keeps no answers of its checkpoint to the {split} split"
+        say(f"{shown(folder)} {reason}: computing them")
         place = _evaluated(folder, config)
     return read_measured(folder, place, *_origin(folder, facts))
+
+
+def _speaker(folder: Path) -> str | None:
+    """SHA-256 of the checkpoint that `evaluate.py` takes of a run; None where none is left."""
+    try:
+        return sha256_of(runs.resolve_checkpoint(str(folder), folder, key="runs"))
+    except ConfigurationError:
+        return None
 
 
 def _evaluated(folder: Path, config: Mapping[str, Any]) -> Path:
