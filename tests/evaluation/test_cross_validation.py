@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from striate.evaluation.cross_validation import BEST, LAST, TEST, corrected_interval, folds_figure, together
+from striate.configuration import compose, plain
+from striate.evaluation.cross_validation import (
+    BEST,
+    LAST,
+    TEST,
+    chosen_by_fold,
+    corrected_interval,
+    folds_figure,
+    together,
+)
 
 
 def test_the_interval_is_wider_than_that_of_independent_values():
@@ -18,6 +27,24 @@ def test_the_interval_is_wider_than_that_of_independent_values():
     assert found.n == 5
     assert math.isnan(corrected_interval([0.9], 5).low)
     assert math.isnan(corrected_interval([], 5).mean)
+
+    assert math.isnan(corrected_interval([0.9, 0.9, 0.9], 3).low), "folds that agree by chance are no certainty"
+
+
+@pytest.mark.parametrize(
+    ("words", "tested", "says"),
+    [
+        ([], True, "by the fold itself, whose figure is then too good; the last epoch's is not."),
+        (["callbacks=[default,early_stopping]"], False,
+         "by callbacks.early_stopping the last one too: both figures are then too good."),
+        (["scheduler=plateau"], True,
+         "by scheduler the last one too: both figures are then too good; the test split's is not."),
+        (["scheduler=plateau", "scheduler.monitor=train/loss"], True, "the last epoch's is not."),
+        (["experiment=finetune", "data.root=somewhere"], False, "by callbacks.early_stopping the last one too"),
+    ],
+)  # fmt: skip
+def test_what_the_fold_itself_has_chosen(words, tested, says):
+    assert says in chosen_by_fold(plain(compose("train", words)), tested)
 
 
 def test_correlated_folds_are_covered():

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from striate.evaluation.figures import BLUE, GREY, _drawing, _percent
 from striate.evaluation.metrics import wilson_interval
-from striate.evaluation.study_statistics import Estimate, student_95
+from striate.evaluation.study_statistics import Estimate, student_95, varies
 
 LAST, BEST, TEST = "val/top1_micro_last", "val/top1_micro_best", "test/top1_micro"
 NAMES = {
@@ -22,7 +22,7 @@ NAMES = {
 
 
 def corrected_interval(values: Sequence[float], folds: int) -> Estimate:
-    """Mean and 95 % interval of a figure over folds.
+    """Mean and 95 % interval of a figure over folds; of values that are all the same no interval.
 
     Networks that share most of their training pictures err together: the variance of the mean is taken as
     (1/k + 1/(k − 1)) s² instead of s²/k, with the shares of k folds in the formula of C. Nadeau & Y. Bengio,
@@ -34,7 +34,7 @@ def corrected_interval(values: Sequence[float], folds: int) -> Estimate:
         folds: k, 2 or more.
     """
     mean = float(np.mean(values)) if len(values) else math.nan
-    if len(values) < 2:
+    if len(values) < 2 or not varies(values):
         return Estimate(mean, math.nan, math.nan, len(values))
     half = student_95(len(values) - 1) * float(np.std(values, ddof=1)) * math.sqrt(1 / len(values) + 1 / (folds - 1))
     return Estimate(mean, mean - half, mean + half, len(values))
@@ -43,11 +43,33 @@ def corrected_interval(values: Sequence[float], folds: int) -> Estimate:
 def mean_share(rows: Sequence[Mapping[str, Any]], key: str, folds: int) -> Estimate:
     """`corrected_interval` of a share over the folds that have it, cut off at 0 and 1."""
     found = corrected_interval([row[key] for row in rows if row.get(key) is not None], folds)
-    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0)) if found.n > 1 else found
+    return found if math.isnan(found.low) else replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+
+
+def chosen_by_fold(config: Mapping[str, Any], tested: bool) -> str:
+    """What the fold itself has chosen of the training that it validates, in words.
+
+    Args:
+        config: of a fold's training.
+        tested: whether there are figures of a test split too.
+    """
+    nodes = {
+        "scheduler": config["scheduler"],
+        **{f"callbacks.{name}": node for name, node in config["callbacks"].items()},
+    }
+    watchers = [name for name, node in nodes.items() if node and "checkpointing" not in name
+                and str(node.get("monitor", "")).startswith(("val/", "auto"))]  # fmt: skip
+    if not watchers:
+        return "The best epoch is chosen by the fold itself, whose figure is then too good; the last epoch's is not."
+    free = "; the test split's is not" if tested else ""
+    return (
+        f"The best epoch is chosen by the fold itself, and by {' and '.join(watchers)} the last one too: both figures "
+        f"are then too good{free}."
+    )
 
 
 def together(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Accuracy over the pictures of all folds, each said by the network that had not seen it, at its last epoch.
+    """Accuracy over the pictures of all folds, each said by a network that did not learn it, at its last epoch.
 
     Args:
         rows: with `samples` and `val/top1_micro_last`.
@@ -83,7 +105,7 @@ def folds_figure(rows: Sequence[Mapping[str, Any]], folds: int, title: str, path
                     str(row["fold"]), (shift, row[name]), (0, 5), textcoords="offset points", ha="center", fontsize=7
                 )
             found = mean_share(own, name, folds)
-            sides = [[found.mean - found.low], [found.high - found.mean]] if found.n > 1 else None
+            sides = None if math.isnan(found.low) else [[found.mean - found.low], [found.high - found.mean]]
             axes.errorbar(place + 0.25, found.mean, yerr=sides, color=BLUE, marker="D", markersize=5, capsize=4)
             axes.annotate(
                 f"{found.mean:.1%}", (place + 0.25, found.mean), (7, 0), textcoords="offset points", va="center",

@@ -11,7 +11,16 @@ from omegaconf import DictConfig
 from striate import runs
 from striate.configuration import plain
 from striate.errors import ConfigurationError, StriateError
-from striate.evaluation.cross_validation import BEST, LAST, NAMES, TEST, folds_figure, mean_share, together
+from striate.evaluation.cross_validation import (
+    BEST,
+    LAST,
+    NAMES,
+    TEST,
+    chosen_by_fold,
+    folds_figure,
+    mean_share,
+    together,
+)
 from striate.evaluation.study_report import shown as worded
 from striate.evaluation.tables import write_csv
 from striate.evaluation.typesetting import wide_console
@@ -125,10 +134,10 @@ def conclude(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], folder: Path
         wide_console().print(table)
         figures |= (pooled := together(done))
         say(
-            f"All {pooled['samples']:,} pictures, each by the network that had not seen it: {pooled['top1_micro']:.2%} "
+            f"All {pooled['samples']:,} pictures, each by a network that did not learn it: {pooled['top1_micro']:.2%} "
             f"(95 % interval {pooled['top1_micro_low']:.2%} to {pooled['top1_micro_high']:.2%}), last epoch"
         )
-        say("The best epoch is chosen by the fold itself, whose figure is then too good; the last epoch's is not.")
+        say(chosen_by_fold(cells[0].config, any(row.get(TEST) is not None for row in done)))
         folds_figure(done, folds, title, folder / "folds.png")
         say("Worth opening: " + ", ".join(shown(folder / file) for file in ("folds.png", "folds.csv")))
     write_json(folder / "metrics.json", figures)
