@@ -10,7 +10,7 @@ import pytest
 from contents import contents_of
 from striate.data.sources.base import Unreadable
 from striate.data.sources.folder import FolderSource
-from striate.errors import DataError
+from striate.errors import ConfigurationError, DataError
 
 
 def as_archive(files, path, top=""):
@@ -191,3 +191,13 @@ def test_missing_raw_data_say_how_to_get_them(tmp_path):
     (tmp_path / "file.rar").write_bytes(b"")
     with pytest.raises(DataError, match="neither a folder nor a"):
         FolderSource(str(tmp_path / "file.rar")).scan()
+
+
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_pictures_beside_their_masks_are_no_two_classes(above, written, tmp_path):
+    names = [f"{above}{kind}/{number}.png" for kind in ("Images", "masks") for number in range(2)]
+    with pytest.raises(ConfigurationError, match="'Images' and 'masks': pictures and their masks") as refusal:
+        contents(written(tmp_path / "set", dict.fromkeys(names, b"x")))
+    assert refusal.value.nearest == "data=folder_masks"
+    _, inventory = contents(written(tmp_path / "three", dict.fromkeys([*names, f"{above}other/0.png"], b"x")))
+    assert inventory.classes == ("Images", "masks", "other")

@@ -1,6 +1,8 @@
 """What mask files say: class numbers, palettes, colours; what is refused and how."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -52,6 +54,37 @@ def test_sixteen_bits_and_bilevel(mask):
     assert np.array_equal(read_mask(saved(Image.fromarray(values)), wide), mask)
     bits = mask == 1
     assert np.array_equal(read_mask(saved(Image.fromarray(bits)), BY_VALUE), bits.astype(np.uint8))
+
+
+def grey_png(values, bits):
+    """A grey PNG of 1, 2, 4 or 8 bits a sample, which Pillow does not write."""
+    rows, columns = values.shape
+    spread = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :].reshape(rows, columns * bits)
+    lines = b"".join(b"\0" + np.packbits(row).tobytes() for row in spread)
+    header = struct.pack(">IIBBBBB", columns, rows, bits, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_grey_samples_of_few_bits_are_the_numbers_that_stand_in_the_file(bits):
+    count = min(1 << bits, 16)
+    values = np.random.default_rng(2).integers(0, count, (7, 13)).astype(np.uint8)
+    values[0, :2] = 0, count - 1
+    labelling = Labelling(tuple(map(str, range(16))), tuple((code, code) for code in range(16)), ((0, 0, 0),) * 16)
+    assert np.array_equal(read_mask(grey_png(values, bits), labelling), values)
+
+
+@pytest.mark.parametrize("highest", [2, 11, 15, 300])
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_greymap_of_any_greatest_value_keeps_its_numbers(highest, plain):
+    values = np.array([[0, 1, 2], [2, 1, 0]])
+    body = "\n".join(" ".join(map(str, row)) for row in values).encode()
+    body = body if plain else values.astype(np.uint8 if highest < 256 else ">u2").tobytes()
+    data = b"%s\n3 2\n%d\n%s" % (b"P2" if plain else b"P5", highest, body)
+    assert read_mask(data, BY_VALUE).tolist() == values.tolist()
 
 
 def test_values_may_be_any_and_several(mask):

@@ -412,6 +412,7 @@ def test_a_finished_network_is_a_backbone_too():
         (DeepLabV1, {"in_channels": 1, "backbone": RESNET18(10, 3)}, "backbone must be for pictures of 1 channels"),
         (SegNet, {"backbone": ResNet}, "needs the pooling indices of a VGG; ResNet gives none"),
         (DeconvNet, {"backbone": MobileNet}, "needs the pooling indices of a VGG; MobileNet gives none"),
+        (SegNet, {"backbone": VGG}, "needs a VGG whose pooling windows leave no row out: ceil_mode=true; got false"),
         (DeconvNet, {"kernel": 0}, "kernel must be a whole number of at least 1"),
         (SegNetBasic, {"width": -1}, "width must be a whole number of at least 1"),
         (UNet, {"padding": "mirror"}, "padding must be one of 'valid', 'same'"),

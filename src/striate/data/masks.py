@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from striate.data.pictures import EXTENSIONS, MAX_PIXELS, apply_geometry
 from striate.errors import DataError
@@ -98,8 +98,9 @@ def _codes(data: bytes, by: str, max_pixels: int) -> np.ndarray:
                 raise DataError(f"{image.format} is no format for masks: it changes their values")
             if image.width * image.height > max_pixels:
                 raise DataError(f"too large: {image.width} × {image.height} pixels, at most {max_pixels:,}")
+            highest = _highest(image)
             image.load()
-            return _colour_codes(image) if by == "colour" else _value_codes(image)
+            return _colour_codes(image) if by == "colour" else _value_codes(image, highest)
     except DataError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -108,14 +109,29 @@ def _codes(data: bytes, by: str, max_pixels: int) -> np.ndarray:
         raise DataError(f"cannot be decoded: {type(error).__name__}") from error
 
 
-def _value_codes(image: Image.Image) -> np.ndarray:
+def _highest(image: ImageFile.ImageFile) -> int | None:
+    """The greatest number that a sample of a file can be, where Pillow stretches it to 255 or 65,535 as it decodes."""
+    arguments = image.tile[0].args if image.tile else None
+    if image.format == "PPM" and isinstance(arguments, tuple) and len(arguments) == 2:
+        return int(arguments[1])
+    return {"L;2": 3, "L;4": 15}.get(str(arguments))
+
+
+def _value_codes(image: Image.Image, highest: int | None) -> np.ndarray:
     if image.mode in ("L", "P", "1") or image.mode.startswith("I"):
         values = np.asarray(image)
-        return values.astype(np.uint8) if values.dtype == bool else values
-    planes = np.asarray(image.convert("RGB"))
-    if (planes[..., :1] != planes).any():
-        raise DataError("it has colours where class numbers are expected (data.source.read_as=colour, with a table)")
-    return planes[..., 0]
+        values = values.astype(np.uint8) if values.dtype == bool else values
+    else:
+        planes = np.asarray(image.convert("RGB"))
+        if (planes[..., :1] != planes).any():
+            raise DataError(
+                "it has colours where class numbers are expected (data.source.read_as=colour, with a table)"
+            )
+        values = planes[..., 0]
+    if highest is None:
+        return values
+    full = 65_535 if image.mode.startswith("I") else 255
+    return (values.astype(np.int64) * highest + full // 2) // full
 
 
 def _colour_codes(image: Image.Image) -> np.ndarray:

@@ -37,6 +37,8 @@ def require_switches(backbone: Network, kind: str) -> VGG:
             f"{kind} puts maxima back at their places and needs the pooling indices of a VGG; "
             f"{type(backbone).__name__} gives none"
         )
+    if not backbone.rounds_up:
+        raise ValueError(f"{kind} needs a VGG whose pooling windows leave no row out: ceil_mode=true; got false")
     return backbone
 
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.nn import functional
 
 from striate.optim.losses import Loss
 
@@ -67,6 +66,8 @@ class Dice(PixelLoss):
     """1 - (2 sum p t + s) / (sum p^e + sum t + s), the mean over the classes that a picture shows (Milletari et al.
     2016, arXiv:1606.04797, section 3), times the picture's labelled pixels, in one scale with pixelwise losses.
 
+    Taken picture by picture and not over all pixels of a batch, so that it too adds up over the parts of one.
+
     Args:
         class_counts: training pixels per class; their number is that of the classes.
         smooth: s, in pixels; above 0 it also keeps a class of a few pixels from governing a step.
@@ -86,7 +87,9 @@ class Dice(PixelLoss):
         labelled, known = _labelled(targets)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         shares = torch.where(labelled.unsqueeze(1), logits.softmax(1), 0.0)
-        truth = functional.one_hot(known, self.num_classes).movedim(-1, 1) * labelled.unsqueeze(1)
+        # Not one_hot, whose eight bytes a class and pixel would be more than the logits themselves.
+        classes = torch.arange(self.num_classes, device=known.device).view(-1, 1, 1)
+        truth = (known.unsqueeze(1) == classes) & labelled.unsqueeze(1)
         pixels = truth.sum(dim=(2, 3))  # (N, K)
         common = (shares * truth).sum(dim=(2, 3))
         said = (shares.square() if self.squared else shares).sum(dim=(2, 3))

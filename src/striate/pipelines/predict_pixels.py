@@ -72,16 +72,19 @@ def run(
 def names_of_files(pictures: Mapping[str, Path]) -> dict[str, PurePosixPath]:
     """Name of a picture → that of its masks below the output folder: the same with the ending .png.
 
-    Where two pictures differ in their ending alone, theirs stays before it. What leads out of the folder is cut off.
+    Where two pictures would have the same, their own ending stays before it. What leads out of the folder is cut off.
     """
     plain = {
         name: PurePosixPath(*(part for part in Path(name).parts if part not in ("..", os.sep))) for name in pictures
     }
-    stems = Counter(path.with_suffix("") for path in plain.values())
-    return {
-        name: path.with_suffix(".png") if stems[path.with_suffix("")] == 1 else path.with_name(f"{path.name}.png")
-        for name, path in plain.items()
-    }
+    chosen = {name: path.with_suffix(".png") for name, path in plain.items()}
+    longer = {name: path.with_name(f"{path.name}.png") for name, path in plain.items()}
+    while True:  # until all differ: what one has with its ending may be what another has without
+        counts = Counter(chosen.values())
+        shared = [name for name, path in chosen.items() if counts[path] > 1 and path != longer[name]]
+        if not shared:
+            return chosen
+        chosen |= {name: longer[name] for name in shared}
 
 
 @torch.inference_mode()

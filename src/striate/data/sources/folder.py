@@ -20,8 +20,9 @@ from striate.data.sources.base import (
     raw_files,
 )
 from striate.data.sources.layout import OUTSIDE, find_layout, split_in_name
+from striate.data.sources.pair_layout import IMAGE_WORDS, MASK_WORDS
 from striate.data.sources.trees import NO_PICTURE, Tree, archive_tree, by_kind, loose_tree
-from striate.errors import DataError
+from striate.errors import ConfigurationError, DataError
 
 
 @dataclass
@@ -141,6 +142,7 @@ def _check(root: Path, entries: list[Entry], empty: list[str]) -> None:
         raise DataError(
             f"{root} has one class only: {training.pop()!r}", do="a classifier needs at least two class folders"
         )
+    _require_no_masks(root, training)
     lowered: dict[str, str] = {}
     for name in sorted(training):
         other = lowered.setdefault(name.lower(), name)
@@ -148,3 +150,14 @@ def _check(root: Path, entries: list[Entry], empty: list[str]) -> None:
             raise DataError(
                 f"{root}: the classes {other!r} and {name!r} differ in letter case only", do="rename one of them"
             )
+
+
+def _require_no_masks(root: Path, classes: set[str]) -> None:
+    """Refuses a folder of pictures beside one of their masks, which would make two classes."""
+    pictures, masks = ([name for name in classes if name.lower() in words] for words in (IMAGE_WORDS, MASK_WORDS))
+    if len(classes) == 2 and pictures and masks:
+        raise ConfigurationError(
+            f"{root} has {pictures[0]!r} and {masks[0]!r}: pictures and their masks, it seems, and not two classes",
+            nearest="data=folder_masks",
+            do="name what masks show: data.source.classes=[NAME,NAME]; folders that are classes need other names",
+        )
