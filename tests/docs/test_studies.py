@@ -1,4 +1,4 @@
-"""What the studies' pages rest on: the trainings that are kept beside them, and the times and seeds that the files say."""
+"""What the pages of studies rest on: the trainings kept beside them, and what the files say of time and seeds."""
 
 import csv
 import re

@@ -1,5 +1,7 @@
 """What a task does beside the plain step: auxiliary heads, curvatures before each epoch, the size of the picture."""
 
+import csv
+
 import pytest
 import torch
 from torch import nn
@@ -122,6 +124,18 @@ def test_a_perceptron_sees_the_crop_of_an_encoded_pack_and_loads_again(train, tm
     train(*words, "data.batch_size=all", f"run_dir={tmp_path / 'run'}")
     task, _ = load_task(runs.resolve_checkpoint(str(tmp_path / "run"), tmp_path))
     assert task.network.image_size == (16, 16)
+
+
+def test_the_patience_of_a_plateau_counts_validations(train, tmp_path):
+    train(
+        "model=mlp", "data.samples_per_class=8", "augmentation=none", "optimizer=sgd", "optimizer.lr=0.1", "test=false",
+        "scheduler=plateau", "scheduler.patience=1", "scheduler.threshold=9", "trainer.max_epochs=8",
+        "trainer.check_val_every_n_epoch=2", f"run_dir={tmp_path / 'run'}",
+    )  # fmt: skip
+    with open(tmp_path / "run" / "history.csv", newline="", encoding="utf-8") as stream:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(stream)]
+    # The first validation is the best, the two after it are not: the rate falls when the sixth epoch ends.
+    assert rates == pytest.approx([0.1] * 5 + [0.01] * 3)
 
 
 def test_a_checkpoint_of_an_unknown_task_is_refused(trained, tmp_path):
