@@ -32,7 +32,7 @@ SETS = {
     "imagenet": (1000, 3, None, 1_268_356),
     "camvid": (11, 3, (360, 480), 367),
     "voc2012_sbd": (21, 3, None, 9524),
-    "pets_trimaps": (3, 3, None, 3312),
+    "pets_trimaps": (2, 3, None, 3312),
     "segmentation_digits": (11, 1, 64, 2000),
 }
 # What a person must say: here, where the pictures are.
@@ -160,6 +160,22 @@ def test_the_score_of_a_residual_network_is_that_of_its_shortcuts(depth, option)
     name = f"resnet{depth}_imagenet"
     assert composed(f"experiment={name}")["model"]["shortcut"] == option
     assert head_of(name).count(f"option {option}") == head_of(name).count("option ") > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "learned", "fixed"),
+    [
+        ("fcn32s", [], "upscore32"),
+        ("fcn16s", ["upscore2"], "upscore16"),
+        ("fcn8s", ["upscore2", "upscore_pool4"], "upscore8"),
+    ],
+)
+def test_all_upsampling_of_fcn_learns_but_the_last(name, learned, fixed):
+    _, network, _ = assembled(composed(f"experiment={name}_voc"))
+    found = {
+        key.removesuffix(".weight"): each.requires_grad for key, each in network.named_parameters() if "upscore" in key
+    }
+    assert found == {**dict.fromkeys(learned, True), fixed: False}
 
 
 def test_mobilenet_is_as_its_authors_released_it():

@@ -22,6 +22,7 @@ from striate.errors import ConfigurationError, DataError
 from striate.evaluation.pixel_report import FILES
 from striate.pipelines import compare, evaluate, predict
 from striate.pipelines import train as pipeline
+from striate.pipelines.evaluate_pixels import prepared_smaller
 from striate.storage import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -281,6 +282,16 @@ def test_masks_of_another_size_are_not_resized(places, labelled):
     assert figures["pixels"] == 24 * 48 * 48
 
 
+def test_masks_that_were_made_smaller_are_said_to_be():
+    sizes = np.array([[512, 700], [900, 512], [300, 400]])
+    whole = {"image_size": None, "max_short_side": None}
+    assert prepared_smaller(whole, sizes) is None
+    assert prepared_smaller({**whole, "max_short_side": 1024}, sizes) is None
+    line = prepared_smaller({**whole, "max_short_side": 512}, sizes)
+    assert line.startswith("data.prepare.max_short_side=512 made 2 of 3 masks as they are measured here")
+    assert "data.prepare.image_size=[180, 240] made all masks" in prepared_smaller({"image_size": [180, 240]}, sizes)
+
+
 def test_predictions_keep_size_and_name(places, labelled, tmp_path):
     from striate.data.masks import palette
     from striate.tasks.loading import load_task
@@ -363,6 +374,15 @@ def test_a_test_split_without_labels_does_no_harm_where_nobody_tests(own_masks, 
     with pytest.raises(DataError, match="the test split of set has no pixel"):
         evaluate.run(compose("evaluate", options))
     assert evaluate.run(compose("evaluate", [*options, "split=val"]))["pixels"] == 4 * 32 * 32
+
+
+def test_no_two_pictures_have_masks_of_one_name():
+    from striate.pipelines.predict_pixels import names_of_files
+
+    pictures = ["a.jpg", "a.png", "a.jpg.png", "a.jpg.png.bmp", "b.jpg", "deep/b.png", "../c.png"]
+    named = names_of_files({name: Path(name) for name in pictures})
+    assert len(set(named.values())) == len(pictures)
+    assert {str(named[name]) for name in pictures[4:]} == {"b.png", "deep/b.png", "c.png"}
 
 
 def test_plan_and_summary_know_networks_that_label_pixels(places, labelled):

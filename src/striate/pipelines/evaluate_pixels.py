@@ -58,8 +58,29 @@ def run(
         lambda place: drawn(dataset, place, collector.masks[place]),
     )  # fmt: skip
     tell_evaluation(config, path, record, datamodule, folder, results, task.tally.numpy()["confusion"])
+    if line := prepared_smaller(meta.geometry, dataset.sizes):
+        say(line)
     looks = f", {views.name} ({views.count} views a picture)" if task.looks is not None else ""
     show(results, list(figures), f"{meta.name}, {split} split{looks}")
     names = ("metrics.json", "mosaic.png", "mosaic_worst.png", "iou.png", "confusion_matrix.png", "per_class.csv")
     say("Worth opening: " + ", ".join(shown(folder / name) for name in names))
     return results
+
+
+def prepared_smaller(geometry: Mapping[str, Any], sizes: np.ndarray) -> str | None:
+    """What is to be said where masks were brought to another size when they were prepared; None where none was.
+
+    Args:
+        geometry: of the set, see `pictures.apply_geometry`.
+        sizes: (N, 2) height and width of the masks in the pack.
+    """
+    size, limit = geometry.get("image_size"), geometry.get("max_short_side")
+    touched = 0 if limit is None else int((sizes.min(axis=1) == limit).sum())
+    if size is None and not touched:
+        return None
+    key, value = ("image_size", list(size)) if size is not None else ("max_short_side", limit)
+    which = "all" if size is not None else f"{touched:,} of {len(sizes):,}"
+    return (
+        f"data.prepare.{key}={value} made {which} masks as they are measured here; at native size: the same with "
+        f"data.prepare.{key}=null and another data.name"
+    )
