@@ -2,24 +2,25 @@
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
-from striate.configuration import build
 from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError
 from striate.models.arithmetic import training_memory
-from striate.optim.groups import parameter_groups
 from striate.pipelines import starting
 from striate.pipelines.devices import device_count
 from striate.pipelines.plan import free_memory
 from striate.pipelines.situation import Choice
+from striate.pipelines.trial_step import step_fits
 from striate.tasks.building import build_network, build_task
 
 _LARGEST_BATCH = 4096
 _SHARE_OF_MEMORY = 0.8
+_AS_IN_TRAINING = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 
 
 def require_possible(config: Mapping[str, Any]) -> None:
@@ -61,10 +62,12 @@ def found_rate(config: Mapping[str, Any], datamodule: ImageDataModule) -> Choice
     task = build_task(config, network, meta, preprocessing, class_counts=datamodule.class_counts())
     task.lr = config["optimizer"]["lr"]  # the finder wants an attribute to replace; the copy is thrown away
     task.scheduler_factory = None
+    assert task.optimizer_factory is not None
+    task.optimizer_factory = _with_own_rates(task.optimizer_factory)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = pl.Trainer(
             accelerator=config["trainer"]["accelerator"],
-            precision=config["trainer"]["precision"],
+            **{key: config["trainer"][key] for key in _AS_IN_TRAINING},
             devices=1,
             max_epochs=100,
             logger=False,
@@ -86,6 +89,29 @@ def found_rate(config: Mapping[str, Any], datamodule: ImageDataModule) -> Choice
     return Choice(float(f"{rate:.4g}"), f"by a range test, for a batch of {datamodule.batch_size}")
 
 
+def _with_own_rates(factory: Callable[..., Optimizer]) -> Callable[..., Optimizer]:
+    """Lets each group of parameters learn at its own share of the rate, which Lightning's finder sets in all alike."""
+
+    def make(groups: Any) -> Optimizer:
+        optimizer = factory(groups)
+        common: list[float] = []
+
+        def scale(*_: Any) -> None:
+            common[:] = [group["lr"] for group in optimizer.param_groups]
+            for group in optimizer.param_groups:
+                group["lr"] *= group.get("rate", 1.0)
+
+        def restore(*_: Any) -> None:
+            for group, rate in zip(optimizer.param_groups, common, strict=True):
+                group["lr"] = rate
+
+        optimizer.register_step_pre_hook(scale)
+        optimizer.register_step_post_hook(restore)
+        return optimizer
+
+    return make
+
+
 def found_batch(config: Mapping[str, Any], datamodule: ImageDataModule, most: int | None = None) -> Choice:
     """The largest batch whose training step fits: by trial on a GPU, by estimate of the free memory on a CPU.
 
@@ -102,32 +128,19 @@ def found_batch(config: Mapping[str, Any], datamodule: ImageDataModule, most: in
     parts = config["trainer"]["accumulate_grad_batches"] * device_count(config["trainer"])
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
     network = build_network(config["model"], meta, config["seed"], datamodule.input_shape[1:])
+    task = None
+    if on_gpu:
+        counts = datamodule.class_counts()
+        task = build_task(config, network, meta, datamodule.preprocessing, class_counts=counts).cuda()
     found, reason = parts, f"more would leave few steps an epoch of {samples:,} pictures"
     if most is not None and samples > 20 * most:
         reason = "usual, and it fits into the memory"
     while found * 2 <= limit:
         part = found * 2 // parts
-        fits = _step_fits(network, config, shape, part) if on_gpu else (
+        fits = step_fits(task, config, shape, part) if task is not None else (
             training_memory(network, shape, part, optimizer_slots=2).total < _SHARE_OF_MEMORY * free_memory()
         )  # fmt: skip
         if not fits:
             return Choice(found, f"{found * 2} do not fit into the memory")
         found *= 2
     return Choice(found, reason)
-
-
-def _step_fits(network: torch.nn.Module, config: Mapping[str, Any], shape: tuple[int, ...], part: int) -> bool:
-    try:
-        network.cuda().train()
-        optimizer = build(config["optimizer"], "optimizer")(
-            parameter_groups(network, decay_depthwise=config["task"]["decay_depthwise"])
-        )
-        network(torch.zeros(part, *shape, device="cuda")).sum().backward()
-        optimizer.step()
-        torch.cuda.synchronize()
-    except torch.OutOfMemoryError:
-        return False
-    finally:
-        network.zero_grad(set_to_none=True)
-        torch.cuda.empty_cache()
-    return True

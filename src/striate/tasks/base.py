@@ -202,15 +202,14 @@ class SupervisedTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One part of a global batch; the mean loss."""
-        if self._auxiliary:
-            logits, each = self._with_auxiliary_heads(batch)
-        else:
-            logits = self.classify(batch.images)
-            each = self.loss(logits, batch.targets)
+        logits, each = self.losses(batch)
         return self._noted(logits, batch.targets, each)
 
-    def _with_auxiliary_heads(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The main logits, and the losses of all heads by their weights: what training minimises."""
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The logits, and what training minimises of each sample: of several heads the losses by their weights."""
+        if not self._auxiliary:
+            logits = self.classify(batch.images)
+            return logits, self.loss(logits, batch.targets)
         logits, *others = self.network.forward_aux(self._inputs(batch.images))  # type: ignore[operator]
         each = self.loss(logits, batch.targets)
         for weight, other in zip(self._auxiliary, others, strict=True):

@@ -69,10 +69,7 @@ def unreached(task: SupervisedTask, batches: Iterable[Batch]) -> list[str]:
 
 def _loss(task: SupervisedTask, batch: Batch) -> Tensor:
     """What training minimises, auxiliary heads included."""
-    if task._auxiliary:
-        _, each = task._with_auxiliary_heads(batch)
-    else:
-        each = task.loss(task.classify(batch.images), batch.targets)
+    _, each = task.losses(batch)
     return task.loss.reduce(each, batch.targets)
 
 
