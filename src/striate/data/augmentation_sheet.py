@@ -17,13 +17,13 @@ class Row:
     """A picture and what became of it.
 
     Args:
-        class_name: of the picture.
+        title: its class, or its name where every pixel has a label.
         index: its place in the training split: with seed and epoch, what decides.
         picture: (H, W, C) uint8, as stored.
         views: (H', W', C) uint8, one an epoch.
     """
 
-    class_name: str
+    title: str
     index: int
     picture: np.ndarray
     views: Sequence[np.ndarray]
@@ -54,7 +54,7 @@ def draw_augmentation_sheet(path: Path, name: str, seed: int, epochs: Sequence[i
         write(draw, (first + column * (TILE + GAP), MARGIN + HEAD), f"epoch {epoch}", 13, FAINT, TILE)
     for number, row in enumerate(rows):
         height = top + number * (TILE + GAP)
-        write(draw, (MARGIN, height + TILE // 2 - 22), row.class_name, 18, INK, LABEL_WIDTH - 12)
+        write(draw, (MARGIN, height + TILE // 2 - 22), row.title, 18, INK, LABEL_WIDTH - 12)
         write(draw, (MARGIN, height + TILE // 2 + 4), f"index {row.index}", 12, FAINT, LABEL_WIDTH - 12)
         paste(sheet, row.picture, (left, height), TILE)
         for column, view in enumerate(row.views):
