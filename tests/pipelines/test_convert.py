@@ -12,6 +12,8 @@ from PIL import Image
 
 from striate.configuration import compose
 from striate.errors import ConfigurationError, StorageError
+from striate.models.lenet5 import LeNet5
+from striate.models.resnet import CifarResNet
 from striate.pipelines import convert as pipeline
 from striate.pipelines import evaluate, predict
 from striate.storage import load_checkpoint
@@ -248,6 +250,64 @@ def test_published_weights_bring_their_classes_and_view(convert, tmp_path, monke
     with torch.no_grad():
         expected = network((pixels.permute(0, 3, 1, 2) / 255 - mean) / std)
         assert (task.classify(pixels) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def keras_arrays(network, kinds):
+    """The arrays of a network of layers with biases, with Keras's axes and such names."""
+    turned = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+    return {
+        f"{name.rpartition('.')[0].lower()}{kinds[name.rpartition('.')[2]]}": np.ascontiguousarray(
+            array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        )
+        for name, array in turned.items()
+    }
+
+
+def test_old_arrays_need_the_word_for_their_axes_which_is_named(convert, tmp_path, capsys):
+    torch.manual_seed(0)
+    network = LeNet5(10, 1, form="modern")
+    np.savez(tmp_path / "old.npz", **keras_arrays(network, {"weight": "_W", "bias": "_b"}))
+    layers = {name.rpartition(".")[0] for name in network.state_dict()}
+    lines = {f"{layer.lower()}_{kind}": f"{layer}.{ours}" for layer in layers for kind, ours in
+             (("W", "weight"), ("b", "bias"))}  # fmt: skip
+    (tmp_path / "names.json").write_text(json.dumps(lines))
+    words = ["model=lenet5_modern", f"input={tmp_path / 'old.npz'}", f"mapping={tmp_path / 'names.json'}"]
+    with pytest.raises(ConfigurationError, match=r"is \(5, 5, 1, 6\) in the file, \(6, 3, 5, 5\) here") as caught:
+        convert(*words)
+    assert caught.value.nearest == "layout=keras"
+    assert "init." not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 3
+    assert "other shape" in capsys.readouterr().out
+    state = load_checkpoint(convert(*words, "layout=keras", "flatten=chw"))["state_dict"]
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(state[f"network.{name}"], tensor), name
+
+
+def test_values_that_are_no_numbers_make_no_checkpoint(convert, old, tmp_path):
+    state = dict(old[1]["state_dict"]) | {"module.bn1.weight": torch.full((16,), torch.nan)}
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(ConfigurationError, match=r"no numbers in bn1\.weight") as caught:
+        convert("model=resnet20", f"input={tmp_path / 'net.pth'}")
+    assert "init." not in str(caught.value)
+    assert not (tmp_path / "net.ckpt").exists()
+
+
+def test_biases_before_batch_norm_are_shown_and_taken_off_its_means(convert, tmp_path, capsys):
+    torch.manual_seed(0)
+    network = CifarResNet(10, depth=8, widths=(4, 6, 8)).eval()
+    randomise(network)
+    biases = {f"{name}.bias": torch.randn(module.out_channels) for name, module in network.named_modules()
+              if isinstance(module, torch.nn.Conv2d)}  # fmt: skip
+    torch.save(network.state_dict() | biases, tmp_path / "net.pth")
+    words = ["model=resnet20", "model.depth=8", "model.widths=[4,6,8]", f"input={tmp_path / 'net.pth'}"]
+    task, record = load_task(convert(*words))
+    assert "comes off it" in capsys.readouterr().out
+    assert any("7 biases before batch norm" in note for note in record["config"]["converted"]["notes"])
+    x = torch.randn(2, 3, 32, 32)
+    for name, bias in biases.items():
+        network.get_submodule(name.removesuffix(".bias")).bias = torch.nn.Parameter(bias)
+    with torch.no_grad():
+        torch.testing.assert_close(task.network.eval()(x), network(x), rtol=1e-4, atol=1e-4)
 
 
 def test_a_network_must_be_named(convert):

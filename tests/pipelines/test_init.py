@@ -20,7 +20,7 @@ from striate.transfer.initialization import same_head
 from striate.transfer.libraries import Expected
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "transfer"))
-from pairing import NAMES, error, randomise, theirs
+from pairing import NAMES, SCRIPT, error, randomise, theirs
 
 QUICK = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "test=false", "augmentation=none"]
 COLOUR = ["data.prepare.channels=3", "data.name=colour"]
@@ -136,6 +136,37 @@ def test_names_of_a_library_in_any_file(begin, foreign, tmp_path):
         assert error(task.classify(images), expected) < 1e-5
     own = begin(*words, f"init.path={path}", "init.preprocessing=data")[0]
     assert tuple(own.record["preprocessing"]["mean"]) == tuple(datamodule.meta.mean)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "changed"),
+    [
+        ("torchvision-resnet50", "resnet50", {"stride_in": "3x3"}),
+        ("timm-mobilenetv1_100", "mobilenet", {"activation": "relu6", "batch_norm_eps": 1e-5}),
+        (SCRIPT, "resnet20", {"shortcut": "A-middle"}),
+    ],
+)
+def test_any_file_with_names_of_a_library_gets_the_variant_of_its_weights(begin, foreign, capsys, name, model, changed):
+    network, path = foreign(name, 10)
+    words = [f"model={model}", "init=file", f"init.path={path}", "init.head=keep", *COLOUR]
+    levels_of = ["init.mean=[0.5,0.5,0.5]", "init.std=[0.25,0.25,0.25]"]
+    task, _, report, config, datamodule = begin(*words, *levels_of)
+    said = capsys.readouterr().out
+    for key, value in changed.items():
+        assert f"{key}={value} (was " in said
+        assert config["model"][key] == task.record["config"]["model"][key] == value
+    assert report.new == report.skipped == []
+    images = datamodule.dataset("test")[(0, [0, 1])].images
+    with torch.no_grad():
+        assert error(task.classify(images), network(levels(images, (0.5,) * 3, (0.25,) * 3))) < 1e-5
+
+
+def test_a_file_of_a_library_does_not_go_with_another_arithmetic(begin, foreign):
+    words = ["init=file", f"init.path={foreign('torchvision-resnet50', 10)[1]}", *COLOUR]
+    with pytest.raises(ConfigurationError, match=r"model\.shortcut=C does not go with the weights of") as caught:
+        begin("model=resnet50", "model.shortcut=C", *words)
+    assert caught.value.nearest == "model.shortcut=B"
+    assert len(str(caught.value).splitlines()) == 3
 
 
 def test_names_that_tell_nothing(begin, foreign, tmp_path):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from striate.configuration import build
 from striate.transfer.foreign import translate
-from striate.transfer.pairs import CIFAR_RESNET, LIBRARIES, PAIRS, Pair
+from striate.transfer.pairs import CIFAR_RESNET, PAIRS, Pair
 from striate.transfer.reading import WeightFile
 from striate.transfer.report import TransferReport
 from striate.transfer.weights import load_weights
@@ -17,7 +17,7 @@ SCRIPT = f"{CIFAR_RESNET}-resnet20"
 NAMES = {
     name: pair
     for pair in PAIRS
-    if (name := f"{pair.library}-{pair.name}") == SCRIPT or pair.library in LIBRARIES  # other depths: the same mapping
+    if (name := f"{pair.library}-{pair.name}") == SCRIPT or pair.published  # other depths: the same mapping
 }
 
 

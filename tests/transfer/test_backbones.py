@@ -14,7 +14,8 @@ from striate.models.fcn import FCN
 from striate.models.resnet import ResNet
 from striate.models.segnet import SegNet
 from striate.models.vgg import VGG
-from striate.transfer.backbones import choose_inner
+from striate.pipelines.expecting import outlined
+from striate.transfer.backbones import choose_inner, recognise_inner
 from striate.transfer.initialization import Foreign, initialise
 
 DENSE = partial(VGG, configuration="A", initialisation="he", widths=(4, 6, 8, 8, 6), hidden=10, pooled_size=3)
@@ -104,6 +105,24 @@ def test_the_variant_of_the_backbone_is_chosen_within_its_node():
     with pytest.raises(ConfigurationError, match=r"model\.backbone\.stride_in=1x1 does not go") as refusal:
         choose_inner(model, "torchvision", {"model.backbone.stride_in"})
     assert refusal.value.nearest == "model.backbone.stride_in=3x3"
+
+
+@pytest.mark.parametrize("headless", [False, True])
+def test_the_names_in_a_file_choose_the_variant_of_the_backbone(headless: bool):
+    with torch.device("meta"):
+        tensors = torchvision.models.resnet50().state_dict()
+    if headless:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
+    inner: dict[str, Any] = {"_target_": "striate.models.resnet.ResNet", "_partial_": True, "depth": 50}
+    model = {"_target_": "striate.models.deeplab_v3.DeepLabV3", "backbone": inner, "width": 64}
+    chosen, line = recognise_inner(model, tensors, outlined)
+    assert chosen == {**model, "backbone": {**inner, "stride_in": "3x3"}}
+    assert "stride_in=3x3" in line
+    assert recognise_inner(chosen, tensors, outlined) == (chosen, ""), "what was chosen stays"
+    with pytest.raises(ConfigurationError, match=r"model\.backbone\.stride_in=1x1 does not go"):
+        recognise_inner(model, tensors, outlined, {"model.backbone.stride_in"})
+    whole = {f"backbone.{name}": tensor for name, tensor in tensors.items()}
+    assert recognise_inner(model, whole, outlined) == (model, "")
 
 
 def test_windows_that_stand_over_are_no_other_variant():

@@ -8,9 +8,13 @@ from pairing import error, randomise
 
 from striate.models.lenet5 import LeNet5
 from striate.models.mobilenet import MobileNet
+from striate.models.resnet import ResNet
 from striate.models.vgg import VGG
+from striate.pipelines.expecting import outlined
 from striate.transfer.foreign import translate
 from striate.transfer.layouts import canonical, flattened_maps, is_keras
+from striate.transfer.matching import of_a_library
+from striate.transfer.pairs import KERAS, PAIRS
 from striate.transfer.reading import WeightFile
 from striate.transfer.weights import load_weights
 
@@ -137,6 +141,89 @@ def test_the_dense_layer_after_the_map_is_reordered_and_no_other():
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(target(x), source(x))
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by the names in the file", "by PyTorch's"])
+def test_arrays_called_w_and_b_with_any_mapping(named):
+    source, target = (LeNet5(10, 1, form="modern").eval() for _ in range(2))
+    randomise(source)
+    arrays, mapping = {}, {}
+    for number, (name, array) in enumerate(keras_of(source).items()):
+        layer, _, kind = name.partition("/")
+        old = f"layer{number // 2}_{'W' if kind == 'kernel' else 'b'}"
+        ours = f"{layer}.{'weight' if kind == 'kernel' else 'bias'}"
+        arrays[old] = array
+        mapping[old if named else f"layer{number // 2}.{ours.rpartition('.')[2]}"] = ours
+    assert not is_keras(arrays), "W may be Theano's, whose axes are PyTorch's: a person says it"
+    load(target, arrays, mapping, strict=True, layout="keras", flatten="chw")
+    x = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(target(x), source(x))
+
+
+def test_arrays_whose_names_say_nothing_of_their_kind():
+    source, target = (LeNet5(10, 1, form="modern").eval() for _ in range(2))
+    arrays = {f"p{number}": array for number, array in enumerate(keras_of(source).values())}
+    kinds = {"kernel": "weight", "bias": "bias"}
+    names = (name.rpartition("/") for name in keras_of(source))
+    mapping = {f"p{number}": f"{layer}.{kinds[kind]}" for number, (layer, _, kind) in enumerate(names)}
+    load(target, arrays, mapping, strict=True, layout="keras", flatten="chw")
+    x = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(target(x), source(x))
+
+
+@pytest.mark.parametrize("style", ["{}_W {}_b", "{}/weights {}/biases"])
+def test_old_names_of_vgg(style):
+    options = {"configuration": "A", "widths": (4, 4, 4, 4, 6), "pooled_size": 1, "hidden": 8}
+    source, target = VGG(5, **options).eval(), VGG(5, **options).eval()
+    randomise(source)
+    kinds, arrays = dict(zip(("kernel", "bias"), style.split(), strict=True)), {}
+    for name, array in keras_of(source).items():
+        layer, _, kind = name.partition("/")
+        arrays[kinds[kind].format(layer)] = array
+    assert is_keras(arrays) == ("weights" in style)
+    load(target, arrays, layout="auto" if "weights" in style else "keras")
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(target(x), source(x))
+
+
+def keras_name(layer):
+    """keras.applications' name of a layer of our ResNet."""
+    if layer in ("conv1", "bn1"):
+        return f"conv1_{layer.removesuffix('1')}"
+    if layer == "fc":
+        return "predictions"
+    stage, block, inner = layer.split(".", 2)
+    kind, number = ("bn" if "bn" in inner else "conv"), (0 if inner.startswith("shortcut") else inner[-1])
+    return f"{stage.removesuffix('_x')}_block{block.rpartition('_')[2]}_{number}_{kind}"
+
+
+def test_the_biases_of_keras_before_batch_norm_come_off_its_means():
+    options = {"depth": 50, "widths": (4, 4, 6, 6), "batch_norm_eps": 1.001e-5}
+    source, target = ResNet(5, **options).eval(), ResNet(5, **options).eval()
+    for module in source.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.bias = torch.nn.Parameter(torch.empty(module.out_channels))
+    randomise(source)
+    arrays = {}
+    for name, array in keras_of(source).items():
+        layer, _, kind = name.partition("/")
+        arrays[f"{keras_name(layer)}/{keras_name(layer)}/{kind}:0"] = array
+    pair = next(pair for pair in PAIRS if pair.library == KERAS)
+    notes = load(target, arrays, pair.mapping)
+    assert any("53 biases before batch norm (conv1.bias …)" in note for note in notes)
+    x = torch.randn(2, 3, 40, 40)
+    with torch.no_grad():
+        assert error(target(x), source(x)) < 1e-5
+    source.train(), target.train()
+    assert error(target(x), source(x)) < 1e-3, "a batch's own statistics contain the bias"
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    node = {"_target_": "striate.models.resnet.ResNet", "depth": 50, "widths": [4, 4, 6, 6]}
+    found = of_a_library(node, canonical(tensors, "auto")[0], outlined)
+    assert found.model == {**node, "batch_norm_eps": 1.001e-5}
+    assert (found.proposal.missing, found.proposal.extra) == ([], [])
 
 
 def test_numbered_variables_of_keras_3():

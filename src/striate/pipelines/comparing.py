@@ -1,8 +1,6 @@
 """The two lists of names of a conversion, side by side, and what they leave open."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatch
-from math import prod
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,6 +9,8 @@ from torch import Tensor
 
 from striate.errors import ConfigurationError
 from striate.messages import say
+from striate.pipelines.matching_files import misfitting
+from striate.transfer.layouts import absorbed
 from striate.transfer.matching import Match
 from striate.transfer.proposal import shapes_of
 
@@ -24,6 +24,7 @@ def print_names(found: Match, tensors: Mapping[str, Tensor], source: str) -> Non
     The four tensors of a batch normalisation that all have their counterparts are one line.
     """
     own, theirs = shapes_of(found.network.state_dict()), shapes_of(tensors)
+    misfits = set(misfitting(found, tensors))
     back = {new: old for old, new in found.proposal.mapping.items()}
     ambiguous = set(found.proposal.ambiguous)
     say(f"{source}: {found.how}")
@@ -33,14 +34,17 @@ def print_names(found: Match, tensors: Mapping[str, Tensor], source: str) -> Non
     for layer in _layers(own):
         whole = [back.get(name) for name in layer]
         olds = {old.rpartition(".")[0] for old in whole if old is not None}
-        if len(layer) == _NORM and None not in whole and len(olds) == 1 and not ambiguous.intersection(layer):
+        if len(layer) == _NORM and None not in whole and len(olds) == 1 and not (ambiguous | misfits) & set(layer):
             shape = f"{_shown(own[layer[0]])} (4 of it)"
             table.add_row(f"{olds.pop()}.*", shape, f"{layer[0].rpartition('.')[0]}.*", shape, "")
             continue
         for name, old in zip(layer, whole, strict=True):
             there = None if old is None else theirs[old]
-            remark = _remark(there, own[name], name in ambiguous)
+            remark = "other shape" if name in misfits else _remark(there, own[name], name in ambiguous)
             table.add_row(old or "", "" if there is None else _shown(there), name, _shown(own[name]), remark)
+    for name, mean in absorbed(found.network).items():
+        if name in back:
+            table.add_row(back[name], _shown(theirs[back[name]]), mean, _shown(own[mean]), "comes off it")
     for name in found.proposal.extra:
         table.add_row(name, _shown(theirs[name]), "", "", "only there")
     Console().print(table)
@@ -57,28 +61,27 @@ def _remark(theirs: tuple[int, ...] | None, own: tuple[int, ...], guessed: bool)
     if theirs is None:
         return "missing"
     if theirs != own:
-        return "reshaped" if prod(theirs) == prod(own) else "other shape"
+        return "reshaped"
     return "a guess" if guessed else ""
 
 
-def refuse_gaps(found: Match, *, accept: bool, unused: Sequence[str]) -> None:
+def refuse_gaps(found: Match, gaps: Sequence[str], *, accept: bool, nearest: str | None = None) -> None:
     """Refuses a pairing that is not complete, or that is a guess.
 
     Args:
         found: the pairing.
+        gaps: of it (`gaps_of`).
         accept: whether the person has looked at the guesses and takes them.
-        unused: patterns of tensors of the file that nobody misses.
+        nearest: the choice that would leave no gaps.
 
     Raises:
-        ConfigurationError: what is missing, too many or a guess.
+        ConfigurationError: what is missing, too many, of another shape or a guess.
     """
     proposal = found.proposal
-    extra = [name for name in proposal.extra if not any(fnmatch(name, pattern) for pattern in unused)]
-    gaps = [f"{name} is not in the file" for name in proposal.missing]
-    gaps += [f"{name} is only in the file" for name in extra]
     if gaps:
         raise ConfigurationError(
             f"the file does not fit {type(found.network).__name__} ({found.how}): {len(gaps)} tensors: {_some(gaps)}",
+            nearest=nearest,
             do="other options of the model (see the shapes), mapping=FILE, or leave tensors of the file out: "
             'exclude="[PATTERN]"',
         )

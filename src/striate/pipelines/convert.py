@@ -13,20 +13,20 @@ from striate.data.preprocessing import Preprocessing
 from striate.errors import ConfigurationError
 from striate.messages import calm_libraries, say, shown
 from striate.pipelines.comparing import print_names, refuse_gaps
-from striate.pipelines.expecting import class_names, expectation, passport
-from striate.pipelines.starting import measured, typed_keys
+from striate.pipelines.expecting import expectation, measured, passport
+from striate.pipelines.matching_files import gaps_of, match_file, other_layout
+from striate.pipelines.starting import typed_keys
 from striate.storage import require_writable, save_checkpoint, sha256_of
 from striate.tasks.building import build_task, construct_network
 from striate.transfer.foreign import translate
-from striate.transfer.layouts import canonical
 from striate.transfer.libraries import Expected, published
-from striate.transfer.matching import Match, match
+from striate.transfer.matching import Match
 from striate.transfer.pairs import LIBRARIES
 from striate.transfer.proposal import COUNTER
 from striate.transfer.reading import WeightFile, read_weights
-from striate.transfer.renaming import ORDER, read_mapping
+from striate.transfer.renaming import read_mapping
 from striate.transfer.variant import choose
-from striate.transfer.weights import load_weights
+from striate.transfer.weights import load_weights, require_finite
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -53,12 +53,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if config["exclude"]:
         kept = {name: tensor for name, tensor in file.tensors.items() if not excluded(name, config["exclude"])}
         file = WeightFile(file.path, file.kind, kept, file.ordered, file.notes)
-    found = match_file(config, file)
-    print_names(found, canonical(file.tensors, config["layout"])[0], source)
+    mapping = read_mapping(config["mapping"], "mapping")
+    found, tensors = match_file(config, file, mapping, config["layout"])
+    print_names(found, tensors, source)
     for line in (*file.notes, found.line, *(measured(library) if library else ())):
         if line:
             say(line)
-    refuse_gaps(found, accept=config["accept_order"], unused=found.pair.unused if found.pair else ())
+    gaps = gaps_of(found, tensors)
+    nearest = other_layout(config, file, mapping) if gaps else None
+    refuse_gaps(found, gaps, accept=config["accept_order"], nearest=nearest)
     return write(config, file, found, expectation(config, found, library), output, source)
 
 
@@ -74,28 +77,6 @@ def locate(config: Mapping[str, Any]) -> tuple[Path, Expected | None, str]:
 
 def excluded(name: str, patterns: list[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
-
-
-def match_file(config: Mapping[str, Any], file: WeightFile) -> Match:
-    """How the file fits the network of the configuration."""
-    size = (config["input_size"],) * 2 if config["input_size"] else None
-
-    def build(model: Mapping[str, Any], classes: int, channels: int) -> Any:
-        return construct_network(model, passport("outline", [str(index) for index in range(classes)], channels), size)
-
-    names = class_names(config["classes"])
-    mapping = read_mapping(config["mapping"], "mapping")
-    found = match(
-        config["model"], canonical(file.tensors, config["layout"])[0], build,
-        mapping=None if isinstance(mapping, str) else mapping, by_order=mapping == ORDER, ordered=file.ordered,
-        num_classes=None if names is None else len(names), asked=typed_keys(),
-    )  # fmt: skip
-    if names is not None and len(names) != found.num_classes:
-        raise ConfigurationError(
-            f"classes={config['classes']} names {len(names)} classes, the file's classifier has {found.num_classes}",
-            do="one name a line, in the order of the outputs",
-        )
-    return found
 
 
 def write(
@@ -116,7 +97,11 @@ def write(
         weights[first] = weights[first].flip(1)
         notes.append(f"{first}: blue, green, red became red, green, blue")
     optional = (f"*{COUNTER}", *(found.pair.unused if found.pair else ()))
-    report = load_weights(network, weights, [], source=source, new_head=False, optional=optional)
+    report = load_weights(
+        network, weights, [], source=source, new_head=False, optional=optional,
+        do=lambda _: "other options of the model, mapping=FILE, or layout=torch | keras",
+    )  # fmt: skip
+    require_finite(weights, report, "take another file: nothing of the network may be left out")
     origin = {
         "source": source if file.path.name in source else f"{source} ({file.path.name})",
         "sha256": sha256_of(file.path),

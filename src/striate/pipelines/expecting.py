@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from striate.data.meta import Meta
 from striate.errors import ConfigurationError
 from striate.messages import say
+from striate.tasks.building import construct_network
 from striate.transfer.libraries import Expected
 from striate.transfer.matching import Match
 
@@ -71,6 +74,23 @@ def passport(name: str, classes: Sequence[str], channels: int, levels: Sequence[
         name=name, kind="classification", pack="encoded", classes=tuple(classes), channels=channels, image_size=None,
         mean=mean, std=std, counts={"train": (0,) * len(classes)}, geometry={}, files={},
     )  # fmt: skip
+
+
+def outlined(model: Mapping[str, Any], classes: int, channels: int, size: tuple[int, int] | None = None) -> nn.Module:
+    """The network of a node for so many classes and channels, of which nobody knows the data."""
+    meta = passport("outline", [str(index) for index in range(classes)], channels)
+    return construct_network(model, meta, size)
+
+
+def measured(expected: Expected) -> list[str]:
+    """How the published figures of weights were measured, where a library says so."""
+    if expected.input_size is None or expected.crop_fraction is None:
+        return []
+    resized = "" if expected.interpolation == "bilinear" else f", {expected.interpolation} (here bilinear)"
+    return [
+        f"their published figures are for data.input_size={expected.input_size} "
+        f"data.crop_fraction={expected.crop_fraction:.4g}{resized}"
+    ]
 
 
 def _given_levels(config: Mapping[str, Any], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

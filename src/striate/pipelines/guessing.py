@@ -1,23 +1,19 @@
 """Which networks of the family a file of weights fits, by its names or by its shapes."""
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import torch
 import yaml
-from torch import nn
 
 from striate.configuration import FOLDER
 from striate.errors import StriateError
-from striate.pipelines.expecting import passport
-from striate.tasks.building import construct_network
+from striate.pipelines.expecting import outlined
 from striate.transfer.layouts import canonical
 from striate.transfer.matching import match
 from striate.transfer.proposal import outline
 from striate.transfer.reading import WeightFile
 
-_SIDE = 32  # of the pictures for networks whose weights depend on it, where nobody says
+_SIDE = (32, 32)  # of the pictures for networks whose weights depend on it, where nobody says
 
 
 def guess(file: WeightFile) -> list[str]:
@@ -26,20 +22,16 @@ def guess(file: WeightFile) -> list[str]:
     tensors = {
         name: tensor for name, tensor in tensors.items() if not name.startswith("aux")
     }  # heads beside the network
-    found = []
+    found, build = [], partial(outlined, size=_SIDE)
     for option in sorted((FOLDER / "model").glob("*.yaml")):
         node = yaml.safe_load(option.read_text(encoding="utf-8"))
         try:
-            if outline(partial(_build, node), tensors) is None:
+            with torch.device("meta"):
+                fits = outline(partial(build, node), tensors)
+            if fits is None:
                 continue
-            fit = match(node, tensors, _build, ordered=file.ordered)
+            fit = match(node, tensors, build, ordered=file.ordered)
         except (StriateError, ValueError, TypeError):  # a name with another meaning, a network of other pictures
             continue
         found.append(f"model={option.stem} ({fit.num_classes} classes; {fit.how})")
     return found
-
-
-def _build(model: Mapping[str, Any], classes: int, channels: int) -> nn.Module:
-    meta = passport("outline", [str(index) for index in range(classes)], channels)
-    with torch.device("meta"):
-        return construct_network(model, meta, (_SIDE, _SIDE))

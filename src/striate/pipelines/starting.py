@@ -12,32 +12,40 @@ from striate.configuration.schema import Init
 from striate.data.preprocessing import Preprocessing
 from striate.errors import ConfigurationError
 from striate.messages import say, shown
+from striate.pipelines.expecting import measured, outlined
 from striate.storage import sha256_of
-from striate.transfer.backbones import choose_inner
+from striate.transfer.backbones import choose_inner, has_pairs, recognise_inner
 from striate.transfer.initialization import Foreign, TransferReport, initialise
+from striate.transfer.layouts import canonical
 from striate.transfer.libraries import Expected, Published, published
 from striate.transfer.pairs import LIBRARIES
+from striate.transfer.reading import read_weights
 from striate.transfer.renaming import read_mapping
 
 
 def settle(config: dict[str, Any]) -> None:
     """Puts into the configuration what its `init` implies: the variant of the network, the mapping, the weights' name.
 
-    Nothing is read but a file of patterns, and nothing downloaded.
+    Nothing is read but files that the group names, and nothing downloaded.
 
     Raises:
         ConfigurationError: weights that there are not, or of another arithmetic than asked for.
+        StorageError: a damaged file.
     """
     if config["init"]["kind"] in ("file", *LIBRARIES):
         config["init"] = asdict(Init(**config["init"]))  # with what conf/init leaves out for this kind
-    init = config["init"]
+    init, line = config["init"], ""
     if init["kind"] == "file":
         init["mapping"] = read_mapping(init["mapping"], "init.mapping")
+        # A person's own mapping, and pairs by order, say nothing of the arithmetic.
+        if init["mapping"] is None and has_pairs(config["model"]):
+            tensors = canonical(read_weights(given_file(init["path"])).tensors, init["layout"])[0]
+            config["model"], line = recognise_inner(config["model"], tensors, outlined, typed_keys())
     if init["kind"] in LIBRARIES:
         config["model"], _, line = choose_inner(config["model"], init["kind"], typed_keys())
         init["weights"] = library_weights(config).weights
-        if line:
-            say(line)
+    if line:
+        say(line)
 
 
 def typed_keys() -> set[str]:
@@ -98,9 +106,7 @@ def locate(config: Mapping[str, Any]) -> tuple[Path, Foreign | None]:
     if kind == "checkpoint":
         runs_dir = Path(config["paths"]["runs_dir"])
         return runs.resolve_checkpoint(given, runs_dir, key="init.path", finished=True), None
-    path = None if given is None else Path(given).expanduser()
-    if path is not None and not path.is_file():
-        raise ConfigurationError(f"init.path={given}: there is no such file", do="name a file of weights")
+    path = None if given is None else given_file(given)
     if kind in LIBRARIES:
         wanted = library_weights(config)
         source = str(wanted) if path is None else f"{shown(path)} (as {wanted})"
@@ -111,6 +117,14 @@ def locate(config: Mapping[str, Any]) -> tuple[Path, Foreign | None]:
         raise ConfigurationError("init.mean and init.std go together", do="give both, on a scale of 0 to 1")
     expected = None if init["mean"] is None else Expected(tuple(init["mean"]), tuple(init["std"]))
     return path, Foreign(shown(path), None, expected)
+
+
+def given_file(given: str) -> Path:
+    """The file of weights that a person names."""
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise ConfigurationError(f"init.path={given}: there is no such file", do="name a file of weights")
+    return path
 
 
 def expecting(preprocessing: Preprocessing, expected: Expected) -> Preprocessing:
@@ -124,17 +138,6 @@ def expecting(preprocessing: Preprocessing, expected: Expected) -> Preprocessing
             do=f"init.preprocessing=data, or data.prepare.channels={len(expected.mean)}",
         )
     return replace(preprocessing, mean=expected.mean, std=expected.std)
-
-
-def measured(expected: Expected) -> list[str]:
-    """How the published figures of weights were measured, where a library says so."""
-    if expected.input_size is None or expected.crop_fraction is None:
-        return []
-    resized = "" if expected.interpolation == "bilinear" else f", {expected.interpolation} (here bilinear)"
-    return [
-        f"their published figures are for data.input_size={expected.input_size} "
-        f"data.crop_fraction={expected.crop_fraction:.4g}{resized}"
-    ]
 
 
 def _levels(values: Sequence[float]) -> str:

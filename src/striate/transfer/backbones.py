@@ -5,27 +5,64 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from striate.transfer.pairs import Pair
+from striate.transfer.matching import Builder, of_a_library
+from striate.transfer.pairs import PAIRS, Pair
 from striate.transfer.variant import choose
 
 PREFIX = "backbone."
+_KEPT = ("ceil_mode",)  # of a backbone: no other variant, since it changes nothing where maps are even
 
 
 def choose_inner(
     model: Mapping[str, Any], library: str, asked: Collection[str] = ()
 ) -> tuple[dict[str, Any], Pair, str]:
-    """`variant.choose` for the classifier in a model's node: the model itself, or its backbone.
-
-    Pooling windows that stand over are no other variant of a backbone: they change nothing where maps are even.
-    """
-    backbone = model.get("backbone")
-    if not isinstance(backbone, Mapping) or "_target_" not in backbone:
+    """`variant.choose` for the classifier in a model's node: the model itself, or its backbone."""
+    backbone = inner(model)
+    if backbone is None:
         return choose(model, library, asked)
-    kept = {key: value for key, value in backbone.items() if key == "ceil_mode"}
     node, pair, line = choose(
-        {key: value for key, value in backbone.items() if key not in kept}, library, asked, key="model.backbone"
+        {key: value for key, value in backbone.items() if key not in _KEPT}, library, asked, key="model.backbone"
     )
-    return {**model, "backbone": {key: {**node, **kept}[key] for key in {**backbone, **node}}}, pair, line
+    return _around(model, node), pair, line
+
+
+def recognise_inner(
+    model: Mapping[str, Any], tensors: Mapping[str, Tensor], build: Builder, asked: Collection[str] = ()
+) -> tuple[dict[str, Any], str]:
+    """The node with the variant whose arithmetic a file's weights have, and what was changed, by `of_a_library`.
+
+    Where no name in the file is of a backbone, they are for the classifier in the node, as `receiver` has it. Of names
+    that are no library's nothing is known, and nothing changed.
+    """
+    backbone = inner(model)
+    if backbone is None or any(name.startswith(PREFIX) for name in tensors):
+        found = of_a_library(model, tensors, build, asked=asked)
+        return (dict(model), "") if found is None else (found.model, found.line)
+
+    def build_inner(node: Mapping[str, Any], classes: int, channels: int) -> nn.Module:
+        return build(_around(model, node), classes, channels).get_submodule(PREFIX.rstrip("."))
+
+    own = {key: value for key, value in backbone.items() if key not in _KEPT}
+    found = of_a_library(own, tensors, build_inner, asked=asked, key="model.backbone")
+    return (dict(model), "") if found is None else (_around(model, found.model), found.line)
+
+
+def inner(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The node of the classifier within that of a network that labels pixels; None for any other."""
+    backbone = model.get("backbone")
+    return backbone if isinstance(backbone, Mapping) and "_target_" in backbone else None
+
+
+def has_pairs(model: Mapping[str, Any]) -> bool:
+    """Whether some library has a network that the classifier in a model's node is, so that names may tell of it."""
+    return (inner(model) or model)["_target_"] in {pair.target for pair in PAIRS}
+
+
+def _around(model: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
+    """A model with another backbone, whose options keep their order and what is no other variant its value."""
+    before = model["backbone"]
+    whole = {**node, **{key: value for key, value in before.items() if key in _KEPT}}
+    return {**model, "backbone": {key: whole[key] for key in {**before, **node}}}
 
 
 def receiver(network: nn.Module, names: Collection[str], mapping: Mapping[str, str] | str | None = None) -> nn.Module:

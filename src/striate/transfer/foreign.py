@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from striate.transfer.layouts import canonical, fitted, flattened_maps
+from striate.transfer.layouts import absorbed, canonical, fitted, flattened_maps
 from striate.transfer.reading import WeightFile
 from striate.transfer.renaming import rename
 
@@ -26,7 +26,8 @@ def translate(
     Args:
         network: ours, possibly on the meta device.
         file: what was read.
-        mapping: patterns of names → ours, applied to the names with PyTorch's last part; None leaves them.
+        mapping: patterns of names → ours, applied to the names with PyTorch's last part, or as the file has them; None
+            leaves them.
         strict: every pattern must fit some name.
         layout: "torch", "keras" or "auto", by the names.
         flatten: how the file's network flattens maps: "chw", "hwc" or "auto", by the layout.
@@ -38,7 +39,7 @@ def translate(
     Raises:
         ConfigurationError: a mapping that does not hold.
     """
-    tensors, found = canonical(file.tensors, layout)  # type: ignore[arg-type]
+    tensors, found = canonical(file.tensors, layout, mapping)  # type: ignore[arg-type]
     if flatten == "auto":
         flatten = "hwc" if found == "keras" else "chw"
     notes = ["axes and names of TensorFlow/Keras were turned into PyTorch's"] if found == "keras" else []
@@ -57,4 +58,18 @@ def translate(
             if turned:
                 notes.append(f"{new} was reordered: the file's map was flattened (H, W, C)")
         result[new] = tensor
-    return result, notes
+    return result, notes + _absorb(network, result)
+
+
+def _absorb(network: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
+    """Takes biases before batch norm, which ours lacks, off its running means: the same network; says so.
+
+    γ (W x + b - μ) / σ + β = γ (W x - (μ - b)) / σ + β, and statistics of a batch contain b themselves.
+    """
+    taken = []
+    for bias, mean in absorbed(network).items():
+        if bias in tensors and mean in tensors and tensors[bias].shape == tensors[mean].shape:
+            tensors[mean] = tensors[mean] - tensors.pop(bias)
+            taken.append(bias)
+    first = f"{len(taken)} biases before batch norm ({taken[0]} …)" if len(taken) > 1 else "".join(taken)
+    return [f"{first} came off its running means, which is the same"] if taken else []

@@ -138,10 +138,11 @@ def _load_foreign(
     same, said = same_head(init.head, None if head is None else len(head), classes, foreign.expected)
     # Counters have no effect; files from before 2018, and of other frameworks, have none.
     optional = [f"*{COUNTER}", *([] if pair is None else pair.unused)]
+    see = f"see both sides: python src/convert.py model=… input={shown(path)}"
     report = load_weights(
         network, weights, init.exclude, source=foreign.source, new_head=not same, optional=optional,
         only=_loaded_modules(whole, network, init.first), fit=_fitting(init),
-        do=f"see both sides: python src/convert.py model=… input={shown(path)}; then init.mapping=FILE, or leave out: ",
+        do=lambda out: f"{see}; then init.mapping=FILE, {out}",
     )  # fmt: skip
     require_finite(weights, report)
     report.tell_shapes(reshaped)
@@ -158,22 +159,19 @@ def _names(
         return foreign.pair, foreign.pair.mapping, []
     if isinstance(init.mapping, Mapping):
         return None, init.mapping, []
-    tensors, own = canonical(file.tensors, init.layout)[0], network.state_dict()
+    tensors = canonical(file.tensors, init.layout)[0]
     if init.mapping == ORDER:
-        proposal = propose(own, tensors, ordered=file.ordered)
+        proposal = propose(network.state_dict(), tensors, ordered=file.ordered)
         if proposal.ambiguous:
             raise ConfigurationError(
                 f"init.mapping=order: order and shape do not decide which is {some(proposal.ambiguous)}",
                 do="give the mapping: init.mapping=FILE; python src/convert.py shows both lists of names",
             )
         return None, proposal.mapping, ["names were paired by order and shape"]
-    if (own.keys() - tensors.keys()) and (pair := recognised(tensors, own)) is not None:
-        needed = ", ".join(f"model.{key}={value}" for key, value in pair.requires.items())
-        note = f"the names are those of {pair.library}, and were translated" + (
-            f"; its weights need {needed}" if needed else ""
-        )
-        return pair, pair.mapping, [note]
-    return None, None, []
+    pair = recognised(tensors, network)
+    if pair is None:
+        return None, None, []
+    return pair, pair.mapping, [f"the names are those of {pair.library}, and were translated"]
 
 
 def same_head(wanted: str, outputs: int | None, classes: Sequence[str], expected: Expected | None) -> tuple[bool, str]:

@@ -9,17 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from striate.errors import ConfigurationError
+from striate.transfer.renaming import fitting
 
 Layout = Literal["auto", "torch", "keras"]
 Flatten = Literal["auto", "chw", "hwc"]
 
-# Last part of a name → ours. TensorFlow says weights and biases, Keras kernel and bias.
+# Last part of a name → ours. TensorFlow says weights and biases, Keras kernel and bias, old archives of arrays W and b.
 _KINDS = {
-    "kernel": "weight", "weights": "weight", "depthwise_kernel": "weight", "depthwise_weights": "weight",
-    "bias": "bias", "biases": "bias", "gamma": "weight", "beta": "bias",
+    "kernel": "weight", "weights": "weight", "depthwise_kernel": "weight", "depthwise_weights": "weight", "W": "weight",
+    "bias": "bias", "biases": "bias", "b": "bias", "gamma": "weight", "beta": "bias",
     "moving_mean": "running_mean", "moving_variance": "running_var",
 }  # fmt: skip
-_TELLING = ("kernel", "depthwise_kernel", "depthwise_weights", "gamma", "moving_mean", "moving_variance")
+_TELLING = (
+    *("kernel", "weights", "biases", "depthwise_kernel", "depthwise_weights"),
+    *("gamma", "moving_mean", "moving_variance"),
+)
+_JOINED = re.compile(r"(.+)_(kernel|weights|W|biases|bias|b)")  # conv1_1_W
 _NUMBERED = re.compile(r"(.*?)[./]vars[./](\d+)")  # Keras 3 numbers the variables of a layer
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
@@ -29,11 +34,18 @@ def is_keras(names: Iterable[str]) -> bool:
     return any(_last(name) in _TELLING or _NUMBERED.fullmatch(name) for name in names)
 
 
-def canonical(tensors: Mapping[str, Tensor], layout: Layout) -> tuple[dict[str, Tensor], str]:
+def canonical(
+    tensors: Mapping[str, Tensor], layout: Layout, mapping: Mapping[str, str] | None = None
+) -> tuple[dict[str, Tensor], str]:
     """The tensors with PyTorch's last names and axes.
 
     Convolutions (H, W, I, O) become (O, I, H, W), depthwise ones (H, W, C, M) become (C·M, 1, H, W), dense layers
-    (I, O) become (O, I); `a/b/kernel:0` becomes `a.b.weight`.
+    (I, O) become (O, I), whatever they are called; `a/b/kernel:0` becomes `a.b.weight`, `a_W` becomes `a.weight`.
+
+    Args:
+        tensors: of a file.
+        layout: "torch", "keras" or "auto", by the names.
+        mapping: a person's; a name for which it has a pattern, and for what would become of it none, stays.
 
     Returns:
         The tensors, and the layout that they were in: "torch" or "keras".
@@ -48,11 +60,14 @@ def canonical(tensors: Mapping[str, Tensor], layout: Layout) -> tuple[dict[str, 
         if match := _NUMBERED.fullmatch(name):
             layers.setdefault(match[1], []).append(name)
     result: dict[str, Tensor] = {}
+    fits = fitting(mapping or {})
     for name, tensor in tensors.items():
         new = _numbered(name, layers, tensors) or _named(name)
+        if fits(name) and not fits(new):
+            new = name
         if new in result:
             raise ConfigurationError(f"two tensors of the file become {new}, one of them {name}", do="exclude one")
-        result[new] = _transposed(name, tensor) if new.endswith("weight") else tensor
+        result[new] = _transposed(name, tensor)
     return result, "keras"
 
 
@@ -62,7 +77,10 @@ def _last(name: str) -> str:
 
 def _named(name: str) -> str:
     parts = re.split(r"[./]", name.split(":")[0])
-    parts[-1] = _KINDS.get(parts[-1], parts[-1])
+    if parts[-1] in _KINDS:
+        parts[-1] = _KINDS[parts[-1]]
+    elif match := _JOINED.fullmatch(parts[-1]):
+        parts[-1:] = [match[1], _KINDS[match[2]]]
     # Keras 2 names the group of a layer and the layer in it alike: conv1/conv1/kernel.
     return ".".join(part for index, part in enumerate(parts) if index == 0 or part != parts[index - 1])
 
@@ -105,6 +123,24 @@ def flattened_maps(network: nn.Module) -> dict[str, int]:
             if channels and module.in_features > channels and module.in_features % channels == 0:
                 found[f"{name}.weight"] = channels
             channels = 0  # what follows sees no map
+    return found
+
+
+def absorbed(network: nn.Module) -> dict[str, str]:
+    """Biases that a network lacks since batch norm follows, as Keras has them: name → the running mean they come off.
+
+    The layer before a batch norm is the last convolution or dense layer that was registered before it in its module.
+    """
+    found: dict[str, str] = {}
+    before = None
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            before = name, module
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and before is not None:
+            (layer, weights), before = before, None
+            beside = layer.rpartition(".")[0] == name.rpartition(".")[0]
+            if beside and weights.bias is None and len(weights.weight) == module.num_features:
+                found[f"{layer}.bias"] = f"{name}.running_mean"
     return found
 
 

@@ -1,19 +1,21 @@
 """How a file of weights fits a network: by its names, by those of a library, by a mapping, or by order and shape."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from striate.errors import ConfigurationError
+from striate.transfer.layouts import absorbed
 from striate.transfer.pairs import PAIRS, Pair
-from striate.transfer.proposal import COUNTER, Proposal, outline, propose, shapes_of
+from striate.transfer.proposal import Proposal, outline, propose, shapes_of
 from striate.transfer.renaming import rename
-from striate.transfer.variant import choose
+from striate.transfer.variant import adapted, options_of
 
 Builder = Callable[[Mapping[str, Any], int, int], nn.Module]  # (node, num_classes, in_channels) → network
+_INSIST = "build the network that the weights are of; to take these all the same: mapping=order (init.mapping=order)"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,28 @@ class Match:
     line: str = ""
 
 
+@dataclass
+class _Looker:
+    """Compares a file's tensors with networks on the meta device, each of which is built once."""
+
+    tensors: Mapping[str, Tensor]
+    build: Builder
+    num_classes: int | None
+    built: dict[str, nn.Module] = field(default_factory=dict)
+
+    def outlined(self, node: Mapping[str, Any], classes: int, channels: int) -> nn.Module:
+        key = repr((sorted(node.items(), key=str), classes, channels))
+        if key not in self.built:
+            with torch.device("meta"):
+                self.built[key] = self.build(node, classes, channels)
+        return self.built[key]
+
+    def by_names(self, node: Mapping[str, Any], names: Mapping[str, str], how: str, pair: Pair | None = None) -> Match:
+        classes, channels = _sizes(self.outlined(node, self.num_classes or 2, 3), names, self.tensors)
+        network = self.outlined(node, classes, channels)
+        return Match(dict(node), network, classes, channels, _named(network, names, self.tensors), how, pair)
+
+
 def match(
     model: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
@@ -63,50 +87,96 @@ def match(
         ordered: whether the file keeps the order of the layers.
         num_classes: where somebody said.
         asked: dotted keys that a person gave a value.
+
+    Raises:
+        ConfigurationError: a mapping that does not hold; names of a library whose arithmetic is another than asked for.
     """
-
-    def outlined(node: Mapping[str, Any], classes: int, channels: int) -> nn.Module:
-        with torch.device("meta"):
-            return build(node, classes, channels)
-
-    def by_names(node: Mapping[str, Any], names: Mapping[str, str], how: str, pair: Pair | None, line: str) -> Match:
-        classes, channels = _sizes(outlined(node, num_classes or 2, 3), names, tensors)
-        network = outlined(node, classes, channels)
-        return Match(dict(node), network, classes, channels, _named(network, names, tensors), how, pair, line)
-
+    look = _Looker(tensors, build, num_classes)
     if mapping is not None:
-        return by_names(model, rename(tensors, mapping, strict=True), "by the mapping", None, "")
-    found = by_names(model, {name: name for name in tensors}, "the names are ours", None, "")
-    if not by_order and not found.proposal.missing:
-        return found
-    for pair in () if by_order else PAIRS:
-        if pair.target == model["_target_"] and (chosen := _chosen(model, pair, asked)) is not None:
-            how = f"the names are those of {pair.library}'s {pair.name}"
-            candidate = by_names(chosen[0], _quietly_renamed(tensors, pair.mapping), how, pair, chosen[1])
-            if not candidate.proposal.missing:
-                return candidate
-    sizes = outline(lambda classes, channels: outlined(model, classes, channels), tensors, num_classes)
+        return look.by_names(model, rename(tensors, mapping, strict=True), "by the mapping")
+    found = look.by_names(model, {name: name for name in tensors}, "the names are ours")
+    if not by_order:
+        known = None if not found.proposal.missing else of_a_library(model, tensors, build, num_classes, asked)
+        if known is not None or not found.proposal.missing:
+            return known or found
+    sizes = outline(lambda classes, channels: look.outlined(model, classes, channels), tensors, num_classes)
     network, classes, channels = sizes or (found.network, found.num_classes, found.in_channels)
     proposal = propose(network.state_dict(), tensors, ordered=ordered)
     return Match(dict(model), network, classes, channels, proposal, "by order and shape")
 
 
-def _chosen(model: Mapping[str, Any], pair: Pair, asked: Collection[str]) -> tuple[dict[str, Any], str] | None:
-    """The variant of our network that a pair needs, and what was changed; None where ours is another network."""
-    try:
-        node, chosen, line = choose(model, pair.library, asked)
-    except ConfigurationError:
+def of_a_library(
+    model: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    build: Builder,
+    num_classes: int | None = None,
+    asked: Collection[str] = (),
+    *,
+    key: str = "model",
+) -> Match | None:
+    """The match of a file by the names of a library, in the variant whose arithmetic weights of that name have.
+
+    Args:
+        model: as in `match`.
+        tensors: likewise.
+        build: likewise.
+        num_classes: likewise.
+        asked: likewise.
+        key: the dotted key of the node.
+
+    Returns:
+        The match, in which the classifier alone may be missing; None where the names are others.
+
+    Raises:
+        ConfigurationError: the names are a library's, the arithmetic is another than asked for.
+    """
+    pairs = [pair for pair in PAIRS if pair.target == model["_target_"]]
+    look = _Looker(tensors, build, num_classes)
+    if not pairs or not _lacking(look.by_names(model, {name: name for name in tensors}, "")):
         return None
-    return (node, line) if chosen is pair else None
+    options, other = options_of(model, key), None
+    for pair in pairs:
+        how, names = f"the names are those of {pair.library}'s {pair.name}", _quietly_renamed(tensors, pair.mapping)
+        typed = look.by_names(model, names, how, pair)
+        if not pair.is_of(options):
+            other = other or (None if _lacking(typed) else pair)
+            continue
+        found = look.by_names({**model, **pair.requires}, names, how, pair)
+        if _lacking(found) or not typed.proposal.mapping.keys() <= found.proposal.mapping.keys():
+            continue  # what was typed takes more of the file than theirs would: another's network under such names
+        try:
+            node, line = adapted(model, pair, asked, key=key)
+        except ConfigurationError as error:
+            raise ConfigurationError(error.what, nearest=error.nearest, do=_INSIST) from None
+        return replace(found, model=node, line=line)
+    if other is not None and not any(pair.is_of(options) for pair in pairs):
+        wrong = {name: value for name, value in other.when.items() if options.get(name) != value}
+        given = ", ".join(f"{key}.{name}={options.get(name)}" for name in wrong)
+        raise ConfigurationError(
+            f"{given} does not go with the file, whose names are those of {other.library}'s {other.name}",
+            nearest=" ".join(f"{key}.{name}={value}" for name, value in wrong.items()),
+            do=_INSIST,
+        )
+    return None
 
 
-def recognised(tensors: Mapping[str, Tensor], own: Collection[str]) -> Pair | None:
-    """The library's network under whose names a file has all of ours."""
-    wanted = {name for name in own if not name.endswith(COUNTER)}
-    for pair in PAIRS:
-        if wanted <= set(_quietly_renamed(tensors, pair.mapping).values()):
+def recognised(tensors: Mapping[str, Tensor], network: nn.Module) -> Pair | None:
+    """The library's network under whose names, and not under ours, a file has all of a network but its classifier."""
+    own, kind = set(_without_head(network, shapes_of(network.state_dict()))), type(network)
+    target = f"{kind.__module__}.{kind.__qualname__}"
+    for pair in () if own <= tensors.keys() else sorted(PAIRS, key=lambda pair: pair.target != target):
+        if own <= set(_quietly_renamed(tensors, pair.mapping).values()):
             return pair
     return None
+
+
+def _lacking(found: Match) -> list[str]:
+    return _without_head(found.network, found.proposal.missing)
+
+
+def _without_head(network: nn.Module, names: Iterable[str]) -> list[str]:
+    heads = tuple(f"{layer}." for layer in getattr(network, "class_layers", ()))
+    return [name for name in names if not name.startswith(heads)]
 
 
 def _quietly_renamed(tensors: Mapping[str, Tensor], mapping: Mapping[str, str]) -> dict[str, str]:
@@ -129,7 +199,8 @@ def _sizes(network: nn.Module, names: Mapping[str, str], tensors: Mapping[str, T
 
 def _named(network: nn.Module, names: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Proposal:
     own = shapes_of(network.state_dict())
-    mapping = {old: new for old, new in names.items() if new in own}
+    taken = own.keys() | absorbed(network).keys()
+    mapping = {old: new for old, new in names.items() if new in taken}
     reached = set(mapping.values())
     return Proposal(
         mapping,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LIBRARIES = ("torchvision", "timm")  # that publish weights which init=… can fetch
-CIFAR_RESNET = "pytorch_resnet_cifar10"  # the widely copied training script; its files are known by their names
+CIFAR_RESNET, KERAS = "pytorch_resnet_cifar10", "keras.applications"  # the widely copied training script; Keras's own
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Pair:
     """One network in a library and in ours.
 
     Args:
-        library: one of `LIBRARIES`, or what wrote files of these names.
+        library: one of `LIBRARIES`, or what else writes files of these names.
         name: there.
         target: the class of ours.
         when: options of ours that name the architecture; the pair is chosen by them.
@@ -26,6 +26,7 @@ class Pair:
         mapping: their names → ours.
         unused: patterns of their tensors that ours may lack.
         levels: (mean, std) that replace those of the library, where their network normalises its input once more.
+        published: whether init=… fetches its weights; those of others come in files that are known by their names.
     """
 
     library: str
@@ -37,13 +38,30 @@ class Pair:
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     levels: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    published: bool = True
+
+    def is_of(self, options: Mapping[str, Any]) -> bool:
+        """Whether this is the network that our class is with these options."""
+        return all(options.get(key) == value for key, value in self.when.items())
 
 
 _EPS = {"batch_norm_eps": (1e-5,)}  # PyTorch's
+_MOBILENET_REQUIRES, _MOBILENET_FIXED = {"activation": "relu6", "batch_norm_eps": 1e-5}, {"padding": ("symmetric",)}
 _RESNET = {
     "layer{s}.{b}.downsample.0.*": "conv{s+1}_x.conv{s+1}_{b+1}.shortcut.conv.*",
     "layer{s}.{b}.downsample.1.*": "conv{s+1}_x.conv{s+1}_{b+1}.shortcut.bn.*",
     "layer{s}.{b}.*": "conv{s+1}_x.conv{s+1}_{b+1}.*",
+}
+# Their convolutions have biases before batch norm, which `layouts.absorbed` takes into it; Dense was probs until 2019.
+_KERAS_RESNET = {
+    "conv1_conv.*": "conv1.*",
+    "conv1_bn.*": "bn1.*",
+    "conv{s}_block{b}_0_conv.*": "conv{s}_x.conv{s}_{b}.shortcut.conv.*",
+    "conv{s}_block{b}_0_bn.*": "conv{s}_x.conv{s}_{b}.shortcut.bn.*",
+    "conv{s}_block{b}_{c}_conv.*": "conv{s}_x.conv{s}_{b}.conv{c}.*",
+    "conv{s}_block{b}_{c}_bn.*": "conv{s}_x.conv{s}_{b}.bn{c}.*",
+    "probs.*": "fc.*",
+    "predictions.*": "fc.*",
 }
 _GOOGLENET = {
     "conv3.*": "conv2.*",
@@ -97,7 +115,7 @@ def _pairs() -> list[Pair]:
         Pair("torchvision", "alexnet", "striate.models.alexnet.AlexNet", {}, {"towers": 1}, _ALEXNET,
              {"lrn": (None, False), "conv1_padding": (None, 2), "activation": ("relu",), "batch_norm": (False,)}),
         Pair("torchvision", "googlenet", "striate.models.googlenet.GoogLeNet", {},
-             {"form": "torchvision", "batch_norm": True}, _GOOGLENET,
+             {"form": "torchvision", "batch_norm": True}, _GOOGLENET, {"batch_norm_eps": (1e-3,)},
              unused=("aux1.*", "aux2.*"), levels=((0.5,) * 3, (0.5,) * 3)),
     ]  # fmt: skip
     for library in LIBRARIES:
@@ -108,16 +126,21 @@ def _pairs() -> list[Pair]:
         for configuration, (layers, blocks) in _VGG.items():
             for batch_norm in (False, True):
                 names = _vgg_features(blocks, batch_norm) | _VGG_HEADS["torchvision"] | _VGG_HEADS[library]
-                when = {"configuration": configuration, "batch_norm": batch_norm}
-                pairs.append(Pair(library, f"vgg{layers}{'_bn' if batch_norm else ''}", "striate.models.vgg.VGG", when,
+                which = {"configuration": configuration, "batch_norm": batch_norm}
+                pairs.append(Pair(library, f"vgg{layers}{'_bn' if batch_norm else ''}", "striate.models.vgg.VGG", which,
                                   {}, names, {"ceil_mode": (False,), **_EPS}))  # fmt: skip
-    for depth in (20, 32, 44, 56, 110, 1202):
-        names = _RESNET | {"linear.*": "fc.*"}
-        pairs.append(Pair(CIFAR_RESNET, f"resnet{depth}", "striate.models.resnet.CifarResNet", {"depth": depth},
-                          {"shortcut": "A-middle"}, names, _EPS))  # fmt: skip
-    for name, width in (("mobilenetv1_100", 1.0), ("mobilenetv1_125", 1.25)):
-        pairs.append(Pair("timm", name, "striate.models.mobilenet.MobileNet", {"width_multiplier": width},
-                          {"activation": "relu6", "batch_norm_eps": 1e-5}, _mobilenet()))  # fmt: skip
+    depths: tuple[dict[str, Any], ...] = (*({"depth": depth} for depth in (20, 32, 44, 56, 110, 1202)), {})
+    for when in depths:
+        pairs.append(Pair(CIFAR_RESNET, f"resnet{when.get('depth', '')}", "striate.models.resnet.CifarResNet", when,
+                          {"shortcut": "A-middle"}, _RESNET | {"linear.*": "fc.*"}, _EPS, published=False))  # fmt: skip
+    for depth in (50, 101, 152):
+        requires = {"shortcut": "B", "stride_in": "1x1", "batch_norm_eps": 1.001e-5}
+        pairs.append(Pair(KERAS, f"ResNet{depth}", "striate.models.resnet.ResNet", {"depth": depth}, requires,
+                          _KERAS_RESNET, published=False))  # fmt: skip
+    widths: dict[str, dict[str, Any]] = {"_100": {"width_multiplier": 1.0}, "_125": {"width_multiplier": 1.25}, "": {}}
+    for suffix, when in widths.items():
+        pairs.append(Pair("timm", f"mobilenetv1{suffix}", "striate.models.mobilenet.MobileNet", when,
+                          _MOBILENET_REQUIRES, _mobilenet(), _MOBILENET_FIXED, published=bool(when)))  # fmt: skip
     return pairs
 
 
@@ -125,9 +148,8 @@ PAIRS: tuple[Pair, ...] = tuple(_pairs())
 
 
 def find_pair(library: str, target: str, options: Mapping[str, Any]) -> Pair | None:
-    """The network of a library that a class of ours with these options is, or None."""
+    """The network of a library, with weights that it publishes, that a class of ours with these options is, or None."""
     for pair in PAIRS:
-        same = pair.library == library and pair.target == target
-        if same and all(options.get(key) == value for key, value in pair.when.items()):
+        if pair.published and pair.library == library and pair.target == target and pair.is_of(options):
             return pair
     return None

@@ -8,7 +8,7 @@ name that none fits stays as it is.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,7 @@ def rename(names: Iterable[str], mapping: Mapping[str, str], *, strict: bool = F
     Raises:
         ConfigurationError: two names get the same new one, or a strict mapping has a pattern that fits none.
     """
-    exact = {pattern: new for pattern, new in mapping.items() if not _TOKEN.search(pattern)}
-    rules = [Rule(pattern, new) for pattern, new in mapping.items() if pattern not in exact]
+    exact, rules = _divided(mapping)
     used: set[str] = set()
     renamed: dict[str, str] = {}
     origin: dict[str, str] = {}
@@ -103,6 +102,18 @@ def rename(names: Iterable[str], mapping: Mapping[str, str], *, strict: bool = F
     if strict and idle:
         raise ConfigurationError(f"mapping: no tensor of the file fits {idle[0]!r}", nearest=nearest(idle[0], renamed))
     return renamed
+
+
+def fitting(mapping: Mapping[str, str]) -> Callable[[str], bool]:
+    """Whether a mapping has a pattern for a name."""
+    exact, rules = _divided(mapping)
+    return lambda name: name in exact or any(rule(name) is not None for rule in rules)
+
+
+def _divided(mapping: Mapping[str, str]) -> tuple[dict[str, str], list[Rule]]:
+    """The names of a mapping, which count first, and its patterns."""
+    exact = {pattern: new for pattern, new in mapping.items() if not _TOKEN.search(pattern)}
+    return exact, [Rule(pattern, new) for pattern, new in mapping.items() if pattern not in exact]
 
 
 def read_mapping(mapping: Mapping[str, Any] | str | None, key: str) -> dict[str, str] | str | None:

@@ -27,16 +27,41 @@ def choose(
     Raises:
         ConfigurationError: the library has no weights of this network, or they have another arithmetic than asked for.
     """
-    target = str(model["_target_"])
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(locate(target, path_of(key))).parameters.items()
-        if parameter.default is not parameter.empty
-    }
-    options = {**defaults, **{key: value for key, value in model.items() if not key.startswith("_")}}
+    target, options = str(model["_target_"]), options_of(model, key)
     pair = find_pair(library, target, options)
     if pair is None:
         raise _no_pair(library, target, options)
+    node, line = adapted(model, pair, asked, key=key)
+    return node, pair, line
+
+
+def options_of(model: Mapping[str, Any], key: str = "model") -> dict[str, Any]:
+    """The options of a node with `_target_`, the defaults of its class among them."""
+    return {**_defaults(model, key), **{name: value for name, value in model.items() if not name.startswith("_")}}
+
+
+def _defaults(model: Mapping[str, Any], key: str) -> dict[str, Any]:
+    parameters = inspect.signature(locate(str(model["_target_"]), path_of(key))).parameters
+    return {
+        name: parameter.default for name, parameter in parameters.items() if parameter.default is not parameter.empty
+    }
+
+
+def adapted(
+    model: Mapping[str, Any], pair: Pair, asked: Collection[str] = (), *, key: str = "model"
+) -> tuple[dict[str, Any], str]:
+    """The node with the arithmetic of a network of others, and a line that says what was changed.
+
+    Args:
+        model: the node, of the class and the architecture that the pair names.
+        pair: the networks.
+        asked: as in `choose`.
+        key: the dotted key of the node.
+
+    Raises:
+        ConfigurationError: the arithmetic is another than asked for.
+    """
+    defaults, options = _defaults(model, key), options_of(model, key)
     for name, values in pair.fixed.items():
         if options.get(name) not in values:
             raise _incompatible(pair, f"{key}.{name}", options[name], values[-1])
@@ -48,8 +73,8 @@ def choose(
             raise _incompatible(pair, f"{key}.{name}", options.get(name), value)
         changed[name] = value
     said = ", ".join(f"{name}={value} (was {options.get(name)})" for name, value in changed.items())
-    line = f"The weights of {library}'s {pair.name} are those of another variant, which is built: {said}"
-    return {**model, **changed}, pair, line if changed else ""
+    line = f"The weights of {pair.library}'s {pair.name} are those of another variant, which is built: {said}"
+    return {**model, **changed}, line if changed else ""
 
 
 def _incompatible(pair: Pair, key: str, value: Any, needed: Any) -> ConfigurationError:
@@ -61,7 +86,7 @@ def _incompatible(pair: Pair, key: str, value: Any, needed: Any) -> Configuratio
 
 
 def _no_pair(library: str, target: str, options: Mapping[str, Any]) -> ConfigurationError:
-    own = [pair for pair in PAIRS if pair.target == target]
+    own = [pair for pair in PAIRS if pair.target == target and pair.published]
     here = [pair for pair in own if pair.library == library]
     name = target.rpartition(".")[2]
     if not here:

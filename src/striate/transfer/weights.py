@@ -11,6 +11,7 @@ from striate.errors import ConfigurationError, nearest
 from striate.transfer.report import TransferReport
 
 Fit = Callable[[nn.Module, Mapping[str, torch.Tensor]], tuple[dict[str, torch.Tensor], dict[str, str]]]
+Remedy = Callable[[str], str]  # what leaves the tensors out → what a person can do
 _NAMED = 4  # layers that a message names
 _LISTED = 8  # tensors that a message names
 
@@ -26,7 +27,7 @@ def load_weights(
     optional: Sequence[str] = (),
     only: Sequence[str] | None = None,
     fit: Fit | None = None,
-    do: str = "use model and data.prepare.channels of the checkpoint, or leave out what differs: ",
+    do: Remedy = "use model and data.prepare.channels of the checkpoint, {}".format,
 ) -> TransferReport:
     """Copies tensors by name; the classifiers stay new if `new_head`, all else must fit or be excluded.
 
@@ -39,7 +40,7 @@ def load_weights(
         optional: patterns of tensors that either side may lack.
         only: names of the modules that are loaded; None for all.
         fit: brings what is loaded to the network's sizes: (network, tensors) → tensors and what was done, by name.
-        do: what a person can do who reads that they do not fit; patterns to exclude are added.
+        do: what a person can do who reads that they do not fit, made of the words that leave them out.
 
     Raises:
         ConfigurationError: a name or a shape that no pattern covers, on either side; nothing was copied.
@@ -101,21 +102,22 @@ def _require_known(exclude: Sequence[str], *sides: Mapping[str, torch.Tensor]) -
             raise ConfigurationError(f"init.exclude: no tensor matches {pattern!r}", nearest=nearest(pattern, sides[0]))
 
 
-def _uncovered(source: str, said: Sequence[str], do: str) -> ConfigurationError:
+def _uncovered(source: str, said: Sequence[str], do: Remedy) -> ConfigurationError:
     layers = list(dict.fromkeys(one.split()[0].rpartition(".")[0] for one in said))
     named = ",".join(f"'{layer}.*'" for layer in layers) if len(layers) <= _NAMED else "PATTERN"
     return ConfigurationError(
         f"{source} does not fit the network: {len(said)} tensors: {some(said)}",
-        do=f'{do}"init.exclude=[{named}]"',
+        do=do(f'or leave out what differs: "init.exclude=[{named}]"'),
     )
 
 
-def require_finite(weights: Mapping[str, torch.Tensor], report: TransferReport) -> None:
+def require_finite(weights: Mapping[str, torch.Tensor], report: TransferReport, do: str | None = None) -> None:
+    """Refuses loaded values that are no numbers (ConfigurationError); `do` where leaving them out is no remedy."""
     bad = [name for name in report.loaded if name in weights and not weights[name].isfinite().all()]
     if bad:
         raise ConfigurationError(
             f"{report.source} has values that are no numbers in {some(bad)}",
-            do=f'leave them out: "init.exclude=[{",".join(bad[:_NAMED])}]"',
+            do=do or f'leave them out: "init.exclude=[{",".join(bad[:_NAMED])}]"',
         )
 
 
