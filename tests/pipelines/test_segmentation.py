@@ -18,6 +18,7 @@ from processes import train as train_apart
 from striate import runs
 from striate.callbacks.history import TIMED
 from striate.configuration import compose, plain
+from striate.data.meta import Meta
 from striate.errors import ConfigurationError, DataError
 from striate.evaluation.pixel_report import FILES
 from striate.pipelines import compare, evaluate, predict
@@ -374,6 +375,21 @@ def test_a_test_split_without_labels_does_no_harm_where_nobody_tests(own_masks, 
     with pytest.raises(DataError, match="the test split of set has no pixel"):
         evaluate.run(compose("evaluate", options))
     assert evaluate.run(compose("evaluate", [*options, "split=val"]))["pixels"] == 4 * 32 * 32
+
+
+def test_a_picture_that_is_too_small_for_the_network_does_not_end_the_others(labelled, tmp_path):
+    from striate.pipelines.predict_pixels import label, names_of_files
+    from striate.tasks.loading import load_task
+
+    task, record = load_task(runs.newest_checkpoint(labelled / "checkpoints"))
+    task.network.smallest_side = 31
+    pictures = {"small.png": tmp_path / "small.png", "large.png": tmp_path / "large.png"}
+    for path, side in zip(pictures.values(), (30, 31), strict=True):
+        Image.new("L", (40, side)).save(path)
+    meta, names = Meta.from_dict(record["meta"]), names_of_files(pictures)
+    small, large = label(task, meta, pictures, names, tmp_path / "out", meta.labelling["colours"])
+    assert small == {"name": "small.png", "error": "expected pictures of at least 31×31; got 30×40"}
+    assert (large["mask"], large["error"]) == ("masks/large.png", None)
 
 
 def test_no_two_pictures_have_masks_of_one_name():

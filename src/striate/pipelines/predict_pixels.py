@@ -109,7 +109,11 @@ def label(
             if isinstance(image, str):
                 yield {"name": name, "error": image}
                 continue
-            scores = task.label(torch.tensor(image)[None].to(device))
+            try:
+                scores = task.label(torch.tensor(image)[None].to(device))
+            except ValueError as error:  # what networks say of pictures that are too small for them
+                yield {"name": name, "error": " ".join(str(error).split())}
+                continue
             mask = scores.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
             drawn = (mask, coloured(mask, colours), overlaid(image, mask, colours))
             for kind, pixels in zip(KINDS, drawn, strict=True):
