@@ -71,10 +71,15 @@ def test_a_network_learns_to_label_digits(labelled):
     assert set(figures) >= {f"test/{name}" for name in ("miou", "fwiou", "mean_class_accuracy", "boundary_f1", "loss")}
 
 
-@pytest.mark.slow
-def test_the_digits_experiment_reaches_a_good_iou(places, tmp_path):
+@pytest.mark.parametrize(
+    ("epochs", "least"),
+    # 0.58 after three epochs in 75 s of one core, 0.73 after all in 190 s; who says background everywhere has 0.08.
+    [(3, 0.5), pytest.param(7, 0.68, marks=pytest.mark.slow)],
+)
+def test_the_digits_experiment_reaches_a_good_iou(places, tmp_path, epochs, least):
     words = [*places, *QUIET, "experiment=segmentation_digits", f"run_dir={tmp_path / 'run'}"]
-    assert pipeline.run(compose("train", words))["test/miou"] > 0.68
+    figures = pipeline.run(compose("train", [*words, f"trainer.max_epochs={epochs}"]))
+    assert figures["test/miou"] > least
 
 
 def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(places, labelled, tmp_path):
@@ -93,7 +98,8 @@ def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(places, la
 
 
 def test_two_processes_compute_what_one_does(places, labelled, tmp_path):
-    """Without batch norm, whose statistics are each process's own; masks with unequal counts of labelled pixels."""
+    """Without batch norm, whose statistics are each process's own; masks with unequal counts of labelled pixels; the
+    two compute their parts of a batch in two parts again."""
     options = [*places, *SMALL, "model.batch_norm=false", "trainer.max_epochs=1", "optimizer=sgd", "optimizer.lr=0.05"]
     options += ["loss.class_weights=median_frequency", "model.widths=[4,8]", "test=true", "channels_last=false"]
     options += ["augmentation=segmentation_digits", "augmentation.translate=0.3"]
@@ -102,6 +108,7 @@ def test_two_processes_compute_what_one_does(places, labelled, tmp_path):
     for devices in (1, 2):
         folder = tmp_path / str(devices)
         words = [*options, f"trainer.devices={devices}", f"run_dir={folder}"]
+        words.append(f"trainer.accumulate_grad_batches={devices}")
         if devices == 1:
             assert train_apart(words).code == 0
         else:

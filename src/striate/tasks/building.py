@@ -146,6 +146,12 @@ def stage_rates(network: nn.Module, decay: float) -> dict[str, float]:
     return {name: decay ** (len(stages) - 1 - index) for index, own in enumerate(stages) for name in own}
 
 
+def splits_used(config: Mapping[str, Any]) -> set[str]:
+    """The splits that a training looks at."""
+    looks = {"train": True, "val": config["trainer"]["limit_val_batches"] != 0, "test": config["test"]}
+    return {split for split, wanted in looks.items() if wanted}
+
+
 def build_task(
     config: Mapping[str, Any],
     network: nn.Module,
@@ -171,9 +177,7 @@ def build_task(
         ConfigurationError: a kind of task that there is not, or a network or Trainer that does not go with it.
         DataError: masks without a label in a split that training uses.
     """
-    if trains:
-        looks = {"val": config["trainer"]["limit_val_batches"] != 0, "test": config["test"]}
-        require_labelled(meta, {"train", *(split for split, wanted in looks.items() if wanted)})
+    require_labelled(meta, splits_used(config) if trains else ())
     counts = class_counts or list(meta.counts["train"])
     record = {
         "format": FORMAT,
