@@ -22,7 +22,8 @@ def run(name, hits, seed=0, weights="", code="c0", **config):
     """A run with so many of 100 answers right."""
     right = np.arange(100) < hits
     about = {
-        "data": {"name": "set", "hash": "d" * 64, "split": "test"}, "views": {"name": "single"}, "measure": "m" * 64,
+        "data": {"name": "set", "hash": "d" * 64, "split": "test"}, "measure": "m" * 64,
+        "views": {"name": "single", "average": "probability"},
         "checkpoint": {"sha256": "5" * 64, "code": {"hash": code}},
     }  # fmt: skip
     config = {"seed": seed, "model": {"_target_": "striate.models.lenet5.LeNet5"}, **config}
@@ -144,6 +145,8 @@ def test_several_differences_are_corrected_for_their_number():
          "b has another data hash: set eeeeeeeeeeee, a has set dddddddddddd (data.size: 28 → 32)"),
         ({"measure": "n" * 64}, ConfigurationError, "b was measured by other code: nnnnnnnnnnnn, a by mmmmmmmmmmmm"),
         ({"views": {"name": "flip"}}, ConfigurationError, "b was measured with views=flip, a with views=single"),
+        ({"views": {"name": "single", "average": "logit"}}, ConfigurationError,
+         "b was measured with views=single views.average=logit, a with views=single views.average=probability"),
     ],
 )  # fmt: skip
 def test_what_does_not_speak_of_the_same_is_refused(change, kind, says):

@@ -75,7 +75,7 @@ def test_the_single_view_is_what_it_was(evaluate, trained, digits):
     best = logits.double().softmax(1).max(1).values.tolist()
     assert [float(row["probability"]) for row in rows(folder)] == best
     assert json.loads((folder / "evaluation.json").read_text())["views"] == {
-        "name": "single", "count": 1, "average": "probability"
+        "name": "single", "count": 1, "mirrored": False, "average": "probability"
     }  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_the_report_of_several_views_says_which_and_leaves_the_single_ones_alone
     words = [*places, f"ckpt_path={trained}", "trainer.enable_progress_bar=false", "views=flip", "split=val"]
     pipeline.run(compose("evaluate", words))
     record = json.loads((trained / "evaluation_val_flip" / "evaluation.json").read_text())
-    assert record["views"] == {"name": "flip", "count": 2, "average": "probability"}
+    assert record["views"] == {"name": "flip", "count": 2, "mirrored": True, "average": "probability"}
     assert "flip (2 views a picture)" in " ".join(capsys.readouterr().out.split())
     assert not (trained / "evaluation_val").exists()
 

@@ -184,7 +184,7 @@ def require_comparable(measured: Sequence[Measured]) -> None:
          "compare runs with the same split"),
         ([run for run in measured if run.about["measure"] != first.about["measure"]], _other_code, ConfigurationError,
          "again=true measures all of them anew, with the code as it is now"),
-        ([run for run in measured if run.about["views"] != first.about["views"]], _other_views, ConfigurationError,
+        ([run for run in measured if _differing_views(run, first)], _other_views, ConfigurationError,
          "again=true measures all of them anew, with one view"),
     ):  # fmt: skip
         if others:
@@ -217,6 +217,15 @@ def _other_code(run: Measured, first: Measured) -> str:
     return "was measured by other code: {}, {} by {}".format(*(next(hashes), shown(first.folder), next(hashes)))
 
 
+def _differing_views(run: Measured, first: Measured) -> list[str]:
+    """The settings in which views differ, the name first; a record may be of a time when fewer were noted."""
+    own, others = run.about["views"], first.about["views"]
+    return [key for key in ("name", *sorted(own.keys() - {"name"})) if key in others and own[key] != others[key]]
+
+
 def _other_views(run: Measured, first: Measured) -> str:
-    own, others = (entry.about["views"]["name"] for entry in (run, first))
-    return f"was measured with views={own}, {shown(first.folder)} with views={others}"
+    own, others = run.about["views"], first.about["views"]
+    key = _differing_views(run, first)[0]
+    words = [f"views={about[key]}" if key == "name" else f"views={about['name']} views.{key}={about[key]}"
+             for about in (own, others)]  # fmt: skip
+    return f"was measured with {words[0]}, {shown(first.folder)} with {words[1]}"

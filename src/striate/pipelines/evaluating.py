@@ -35,12 +35,17 @@ def described(
     return {
         "checkpoint": {"name": checkpoint.name, "sha256": sha256_of(checkpoint), "code": record["code"]},
         "data": {"name": meta.name, "hash": meta.hash, "split": split},
-        "views": {"name": views.name, "count": views.count, "average": views.average},
+        "views": {**plain_settings(views), "count": views.count},
         "temperature": temperature,
         "classes": list(meta.classes),
         "code": runs.code_version()["hash"],
         "measure": runs.measure_version(),
     }
+
+
+def plain_settings(views: Any) -> dict[str, Any]:
+    """What a way of looking was made with, as JSON has it: views of one name may be taken at other scales."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in sorted(vars(views).items())}
 
 
 def calibrate(task: ClassificationTask, config: Mapping[str, Any]) -> None:

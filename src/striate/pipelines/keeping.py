@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from striate.callbacks.collecting import Collector
 from striate.data.module import ImageDataModule
 from striate.data.multiview import SingleView
+from striate.data.pixel_views import PixelViews
 from striate.evaluation.pixel_collecting import PixelCollector
 from striate.evaluation.pixel_figures import mosaic
 from striate.evaluation.pixel_report import SHOWN, write_counts
@@ -46,7 +47,8 @@ def keep_answers(
     collector = next(entry for entry in trainer.callbacks if isinstance(entry, Collector | PixelCollector))  # type: ignore[attr-defined]
     dataset, classes = data.dataset("test"), data.meta.classes
     temperature = task.temperature if isinstance(task, ClassificationTask) else None
-    about = described(model, task.record, data.meta, "test", SingleView(), temperature)
+    views = PixelViews() if isinstance(collector, PixelCollector) else SingleView()
+    about = described(model, task.record, data.meta, "test", views, temperature)
     if isinstance(collector, PixelCollector):
         names = [dataset.names[place] for place in collector.indices.tolist()]  # not all: trainer.limit_test_batches
         write_counts(folder / "pixel_counts.csv", classes, names, collector.sums)

@@ -53,9 +53,9 @@ def require_size_of_effect(datamodule: ImageDataModule, typed: Collection[str]) 
         return
     if meta.image_size != (side, side):
         assert meta.image_size is not None
-        height, width = meta.image_size
+        own = "×".join(map(str, meta.image_size))
         raise ConfigurationError(
-            f"data.input_size={side} has no effect: the pictures of {meta.name} are all {height}×{width} and seen whole",
+            f"data.input_size={side} has no effect: all pictures of {meta.name} have {own} pixels and are seen whole",
             do=f"data.prepare.image_size={side} data.name={meta.name}_{side} prepares them at that size",
         )
 
