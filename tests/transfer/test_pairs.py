@@ -9,12 +9,16 @@ from pairing import NAMES, SCRIPT, carry_over, error, ours, randomise, silence_d
 from striate.transfer.weights import load_weights
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+IN_TRAINING = {torch.float32: 1e-3, torch.float64: 1e-10}  # what batch norm takes off a gradient magnifies rounding
 # One of each family and library in the default suite, the least that shows it; all under slow.
 QUICK = ("torchvision-googlenet", "timm-mobilenetv1_100", SCRIPT)
 
 
 def compare(name: str, side: int, dtype: torch.dtype, batch: int = 2) -> dict[str, float]:
-    """The errors of logits (evaluation and training) and of the gradients of all parameters."""
+    """The errors of logits and of the gradients of all parameters, in evaluation and in training.
+
+    In training batch norm sees the statistics of the batch, whose running averages are compared too; dropout is silent.
+    """
     pair = NAMES[name]
     with torch.device("meta"):
         outline, mine = theirs(pair), ours(pair, **heads(name))
@@ -28,30 +32,46 @@ def compare(name: str, side: int, dtype: torch.dtype, batch: int = 2) -> dict[st
     assert report.new == []
     assert report.skipped == []
     images = torch.randn(batch, 3, side, side, dtype=dtype, generator=torch.Generator().manual_seed(1))
-    errors = {}
-    with torch.no_grad():
-        errors["logits"] = error(got.eval()(images), expected.eval()(images))
-    one, other = got.eval(), expected.eval()
-    for network in (one, other):
-        network.zero_grad()
-        network(images).square().mean().backward()
-    renamed = names_of(pair, got)
-    gradients = dict(expected.named_parameters())
-    worst = 0.0
+    errors, renamed = {}, names_of(pair, got)
+    for mode, prepare in (("evaluation", torch.nn.Module.eval), ("training", silence_dropout)):
+        wanted = logits_of(prepare(expected)(images))
+        said = prepare(got).forward_aux(images)[: len(wanted)]  # in evaluation theirs has no heads
+        errors[f"logits, {mode}"] = max(map(error, said, wanted))
+        for network, logits in ((got, said), (expected, wanted)):
+            network.zero_grad()
+            sum(each.square().mean() for each in logits).backward()
+        errors[f"gradients, {mode}"] = worst_gradient(got, expected, renamed)
+    averages = dict(expected.named_buffers())
+    errors["running averages"] = max(
+        (error(own.double(), averages[renamed[key]].double()) for key, own in got.named_buffers()), default=0.0
+    )
+    return errors
+
+
+def logits_of(said) -> tuple[torch.Tensor, ...]:
+    """The logits, and those of the heads that torchvision's GoogLeNet has in training, last head last."""
+    if isinstance(said, torch.Tensor):
+        return (said,)
+    return said.logits, said.aux_logits1, said.aux_logits2
+
+
+def worst_gradient(got, expected, renamed) -> float:
+    """The largest error of a gradient, relative to the largest of its layer: a bias before batch norm has none."""
+    gradients, errors = dict(expected.named_parameters()), []
     for key, parameter in got.named_parameters():
         counterpart = gradients[renamed[key]].grad
         if parameter.grad is None:
             assert counterpart is None, key
-        else:
-            worst = max(worst, error(parameter.grad, counterpart.reshape(parameter.grad.shape)))
-    errors["gradients"] = worst
-    if heads(name):
-        silence_dropout(got), silence_dropout(expected)
-        with torch.no_grad():
-            said, wanted = got.forward_aux(images), expected(images)
-        wanted = (wanted.logits, wanted.aux_logits1, wanted.aux_logits2)
-        errors["auxiliary"] = max(error(mine, their) for mine, their in zip(said, wanted, strict=True))
-    return errors
+            continue
+        difference = (parameter.grad - counterpart.reshape(parameter.grad.shape)).abs().max()
+        layer = got.get_submodule(key.rpartition(".")[0])
+        errors.append(difference / max(own.grad.abs().max() for own in layer.parameters()))
+    return torch.stack(errors).max().item()  # which a NaN passes through
+
+
+def too_large(errors: dict[str, float], dtype: torch.dtype) -> dict[str, float]:
+    tolerances = {name: (IN_TRAINING if "training" in name else TOLERANCE)[dtype] for name in errors}
+    return {name: value for name, value in errors.items() if not value <= tolerances[name]}
 
 
 def heads(name: str) -> dict:
@@ -105,9 +125,8 @@ def test_a_tensor_that_is_missing_or_one_too_many_is_named():
 
 @pytest.mark.parametrize("name", QUICK)
 def test_equal_logits_and_gradients(name: str):
-    for dtype, tolerance in TOLERANCE.items():
-        errors = compare(name, 33, dtype)
-        assert max(errors.values()) <= tolerance, errors
+    for dtype in TOLERANCE:
+        assert not too_large(compare(name, 33, dtype), dtype)
 
 
 @pytest.mark.slow
@@ -117,4 +136,4 @@ def test_equal_logits_and_gradients(name: str):
 def test_equal_logits_and_gradients_of_every_pair(name: str, side: int, dtype: torch.dtype):
     errors = compare(name, side, dtype, batch=1 if side == 224 else 2)
     print(f"{name} {side} {dtype}: {errors}", file=sys.stderr)
-    assert max(errors.values()) <= TOLERANCE[dtype], errors
+    assert not too_large(errors, dtype)
