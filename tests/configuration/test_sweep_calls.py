@@ -7,18 +7,24 @@ from striate.errors import ConfigurationError
 from striate.sweeping import calling
 
 
-def test_a_repeated_sweep_skips_what_is_done_and_an_extended_one_takes_it_over(small) -> None:
+def test_a_repeated_sweep_skips_what_is_done_and_an_extended_one_does_the_rest(small) -> None:
     runs = {"STRIATE_RUNS": str(small.root / "runs")}
-    words = ["-m", "network=light", "mode=fast"]
+    words = ["-m", "network=light", "mode=fast", "hydra.sweeper.name=seeds"]
     first = small.shell(*words, "seed=1,2", **runs)
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("seed 1") == first.stdout.count("seed 2") == 1
     again = small.shell(*words, "seed=1,2", **runs)
     assert again.returncode == 0
     assert "2 trials, 2 of them done before and skipped" in again.stdout
-    assert "False None seed" not in again.stdout
+    assert "seed 1" not in again.stdout
+    more = small.shell(*words, "seed=1,2,3", **runs)
+    assert "3 trials, 2 of them done before and skipped" in more.stdout
+    assert (more.stdout.count("seed 1"), more.stdout.count("seed 3")) == (0, 1)
+    unnamed = [word for word in words if not word.startswith("hydra")]
+    for _ in range(2):
+        assert small.shell(*unnamed, "seed=1,2", **runs).returncode == 0
     places = list((small.root / "runs" / "sweeps").iterdir())
-    assert len(places) == 1, "the same words have the same name"
+    assert len(places) == 2, "the same words have the same name"
     assert not list(small.here.iterdir())
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from offline_wandb import read
 from striate import runs
 from striate.configuration import REPOSITORY
 from striate.sweeping.ledger import Ledger
@@ -104,6 +105,21 @@ def test_ctrl_c_lets_a_trial_save_itself_and_the_command_goes_on(sweep) -> None:
     assert "Going on with" in again
     assert [trial.status for trial in ledger.trials()] == ["finished"] * 2
     assert found[0].parents[1] == Path(ledger.trials()[0].run_dir or "")
+
+
+def test_each_trial_is_a_run_of_its_own_on_a_dashboard(sweep, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    process, ledger = sweep("logger=wandb", "optimizer.lr=0.05,1e6")
+    finished(process, 4)
+    mirrors = []
+    for trial in ledger.trials():
+        (place,) = (Path(trial.run_dir or "") / "wandb").glob("offline-run-*")
+        mirrors.append(read(place))
+    assert [mirror.summary["status"] for mirror in mirrors] == ["finished", "diverged"]
+    assert [mirror.exit_code for mirror in mirrors] == [0, 4]
+    assert [mirror.config["optimizer.lr"] for mirror in mirrors] == [0.05, 1e6]
+    assert {mirror.run.run_group for mirror in mirrors} == {"tried"}, "that of the sweep"
+    assert len({mirror.run.run_id for mirror in mirrors}) == 2
 
 
 def test_a_diverged_trial_stops_nothing(sweep) -> None:

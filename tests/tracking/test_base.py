@@ -7,7 +7,7 @@ import pytest
 
 from striate.errors import ConfigurationError, DivergedError, Ending, InterruptedRun, PrunedRun, ending_of
 from striate.pipelines.mirrors import tracked
-from striate.tracking.base import Session, Tracker
+from striate.tracking.base import Postponed, Session, Tracker
 
 DONE = Ending("finished", 0)
 
@@ -65,6 +65,48 @@ def test_the_first_failure_silences_it_with_one_line(noted, capsys, tmp_path):
     noted.close(DONE)
     assert noted.told == []
     assert capsys.readouterr().out == "Noted: Connection lost; nothing more is sent, history.csv has all figures\n"
+
+
+def test_what_others_ask_for_is_there_at_once_and_later_real(noted):
+    class Own:
+        def log(self, *values, step):
+            noted.told.append((values, step))
+
+    begun = threading.Event()
+    noted._tell(begun.wait)
+    own = []
+    noted._own = lambda: own[0] if own else None
+    stand_in = noted.experiment
+    assert isinstance(stand_in, Postponed)
+    assert not hasattr(stand_in, "_private")
+    stand_in.log(1, step=2)
+    own.append(Own())
+    assert noted.experiment is own[0]
+    begun.set()
+    noted.close(DONE)
+    assert noted.told == [((1,), 2), DONE], "what was called on the stand-in is done when there is one"
+    noted._failed = True
+    noted.experiment.log(5, step=6)
+    assert ((5,), 6) not in noted.told
+
+
+def test_waiting_for_one_that_goes_on_has_no_end_but_for_one_that_stands_still(noted):
+    noted.patience = 0.5
+    for _ in range(8):
+        noted._tell(lambda: time.sleep(0.15))
+    noted.close(DONE)
+    assert noted.told == [DONE], "it took longer than its patience, but never stood still for it"
+
+
+def test_one_that_has_failed_may_clean_up_but_holds_nobody(noted, capsys):
+    release = threading.Event()
+    noted._give_up = release.wait
+    noted._tell(lambda: 1 / 0)
+    began = time.monotonic()
+    noted.close(DONE)
+    assert time.monotonic() - began < 2
+    release.set()
+    assert capsys.readouterr().out.count("Noted: ") == 1
 
 
 def test_one_that_hangs_holds_nobody(noted, capsys):

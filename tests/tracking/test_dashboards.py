@@ -3,12 +3,17 @@
 import csv
 import json
 import os
+import socket
+import time
 
 import pytest
 
 from striate.callbacks.history import History
 from striate.configuration import REPOSITORY, compose
-from striate.errors import InterruptedRun
+from striate.errors import Ending, InterruptedRun
+from striate.tracking.base import Session
+from striate.tracking.dvclive import dvclive_logger
+from striate.tracking.mlflow import mlflow_logger
 
 TINY = ["model=lenet5_modern", "data.samples_per_class=20", "data.batch_size=50", "trainer.log_every_n_steps=2"]
 
@@ -67,7 +72,7 @@ def test_mlflow_has_one_finished_run(folder, expected):
     assert run.info.run_id == (folder / "mlflow" / "run_id").read_text()
     assert run.info.status == "FINISHED"
     assert run.data.tags["mlflow.runName"] == "run"
-    assert run.data.tags["status"] == "finished"
+    assert (run.data.tags["status"], run.data.tags["reason"]) == ("finished", ""), "no more why it was stopped"
     assert {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, "val/loss")} == expected
     metrics = json.loads((folder / "metrics.json").read_text())
     assert run.data.metrics["test/top1_micro"] == metrics["test/top1_micro"]
@@ -79,13 +84,41 @@ def test_mlflow_has_one_finished_run(folder, expected):
     assert names == {"test/confusion_matrix.png", "test/mistakes.png"}
 
 
+def test_why_a_run_failed_is_said_to_all(tmp_path):
+    from mlflow.tracking import MlflowClient
+
+    session, ending = Session(tmp_path, "run", "00000000"), Ending("failed", 1, "no such thing")
+    trackers = [dvclive_logger(session), mlflow_logger(session)]
+    for tracker in trackers:
+        tracker.patience = 120  # on a slow machine
+        tracker.close(ending)
+    metrics = json.loads((tmp_path / "dvclive" / "metrics.json").read_text())
+    assert (metrics["status"], metrics["reason"]) == ("failed", "no such thing")
+    run = MlflowClient(f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}").get_run(
+        (tmp_path / "mlflow" / "run_id").read_text()
+    )
+    assert (run.info.status, run.data.tags["reason"]) == ("FAILED", "no such thing")
+
+
+def test_a_server_of_mlflow_that_hangs_holds_no_training_up(tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        tracker = mlflow_logger(Session(tmp_path, "run", "0"), f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        tracker.log_hyperparams({"seed": 0})
+        tracker.experiment.log_param("run", "key", 1)
+        assert time.monotonic() - began < 1
+        tracker.close(Ending("finished", 0))
+        assert time.monotonic() - began < 4
+    assert "MLflow: does not answer; history.csv has all figures" in capsys.readouterr().out
+
+
 def test_dvclive_has_tables_and_pictures(folder, expected):
     live = folder / "dvclive"
     assert "dvclive" not in (REPOSITORY / "dvc.yaml").read_text(), "not told of runs that are no experiments of DVC"
     with open(live / "plots" / "metrics" / "val" / "loss.tsv", newline="") as stream:
         assert {int(row["step"]): float(row["loss"]) for row in csv.DictReader(stream, delimiter="\t")} == expected
     metrics = json.loads((live / "metrics.json").read_text())
-    assert metrics["status"] == "finished"
+    assert (metrics["status"], metrics["reason"]) == ("finished", "")
     assert metrics["test"]["top1_micro"] == json.loads((folder / "metrics.json").read_text())["test/top1_micro"]
     for name in ("train/samples", "test/confusion_matrix", "test/mistakes"):
         assert (live / "plots" / "images" / f"{name}.png").read_bytes()[1:4] == b"PNG"

@@ -61,6 +61,28 @@ def test_a_server_is_asked_before_it_is_trusted(server, monkeypatch, status, bod
     assert fault is None if says is None else says in fault
 
 
+def test_a_server_of_ones_own_is_found_where_its_login_left_it(monkeypatch, tmp_path):
+    wandb = pytest.importorskip("wandb")
+    wandb.teardown()  # W&B reads its settings when it begins
+    for name in ("WANDB_BASE_URL", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "settings").write_text("[default]\nbase_url = http://wandb.example.org:8080\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text("machine wandb.example.org:8080 login user password secret\n")
+    assert asked.key() == "secret"
+    asking = []
+
+    def urlopen(request, **options):
+        asking.append(request.full_url)
+        raise OSError("down")
+
+    monkeypatch.setattr(asked.urllib.request, "urlopen", urlopen)
+    assert asked.fault() == "wandb.example.org does not answer (down)"
+    assert asking == ["http://wandb.example.org:8080/graphql"]
+    wandb.teardown()
+
+
 def test_the_key_is_that_of_the_environment_or_of_netrc(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)

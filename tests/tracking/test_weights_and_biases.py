@@ -269,6 +269,21 @@ def test_an_agent_of_a_sweep_names_the_run(tmp_path, monkeypatch, capsys):
     assert "offline-run-*-r1" in capsys.readouterr().out
 
 
+def test_what_an_agent_stops_is_not_queued_again(tmp_path, monkeypatch):
+    import wandb
+
+    for folder, agent in ((tmp_path / "agent", True), (tmp_path / "alone", False)):
+        with monkeypatch.context() as patch:
+            if agent:
+                patch.setenv("WANDB_SWEEP_ID", "s1")
+            wandb.teardown()  # W&B reads it when it begins
+            wandb_logger(session(folder)).close(Ending("interrupted", 143, "stopped"))
+        wandb.teardown()
+        (mirror,) = offline_runs(folder)
+        assert (mirror.summary["status"], mirror.summary["reason"]) == ("interrupted", "stopped")
+        assert (mirror.exit_code, mirror.preempting) == ((0, False) if agent else (143, True))
+
+
 def test_secrets_of_the_command_line_stay(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "data.source.url=https://me:hidden@host/x"])
     wandb_logger(session(tmp_path, secret=True)).close(Ending("finished", 0))
@@ -311,23 +326,42 @@ def test_weights_are_uploaded_when_asked(tmp_path):
 
 @pytest.fixture
 def wandb_server(monkeypatch):
-    """`wandb_server(mode)`: "silent" never answers, "hangs" and "refuses" do so after they have known the login."""
+    """`wandb_server(mode)`: "silent" never answers, "hangs" and "refuses" do so after they have known the login.
+
+    "works" takes a run; the server is given back, and when its mode becomes "dies" it answers nothing any more.
+    """
     running = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            known = b"viewer { id }" in body
-            if not known and self.server.mode == "hangs":
+            known, mode = b"viewer { id }" in body, self.server.mode
+            if mode == "dies" or (not known and mode == "hangs"):
                 time.sleep(20)
                 return
             answer = b'{"data": {"viewer": {"id": "me"}}}' if known else b""
-            self.send_response(200 if known else 403)
+            if not known and mode == "works":
+                answer = self.taken(json.loads(body) if self.path == "/graphql" else {})
+            self.send_response(200 if answer else 403)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
 
-        do_GET = do_POST
+        do_GET = do_PUT = do_POST
+
+        def taken(self, request):
+            """What W&B answers where its client needs an answer."""
+            query, given = request.get("query", ""), request.get("variables", {})
+            if "mutation UpsertBucket" in query:
+                project = {"id": "p", "name": "striate", "entity": {"id": "e", "name": "me"}}
+                bucket = {"id": "b", "name": given["name"], "displayName": given["name"], "config": "{}"}
+                return json.dumps({"data": {"upsertBucket": {"bucket": bucket | {"project": project}}}}).encode()
+            if "mutation CreateRunFiles" in query:
+                address = f"http://127.0.0.1:{self.server.server_port}/file"
+                files = [{"name": name, "uploadUrl": address} for name in given["files"]]
+                created = {"runID": "b", "uploadHeaders": [], "files": files}
+                return json.dumps({"data": {"createRunFiles": created}}).encode()
+            return b'{"data": {}}'
 
         def log_message(self, *arguments):
             pass
@@ -341,13 +375,14 @@ def wandb_server(monkeypatch):
             address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         else:
             found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-            found.daemon_threads, found.mode = True, mode
+            found.daemon_threads, found.mode, found.seen = True, mode, threading.Event()
             threading.Thread(target=found.serve_forever, daemon=True).start()
             running.extend((found.shutdown, found.server_close))
             address = f"http://127.0.0.1:{found.server_port}"
         monkeypatch.setenv("WANDB_BASE_URL", address)
         monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-        monkeypatch.delenv("WANDB_MODE")
+        monkeypatch.delenv("WANDB_MODE", raising=False)
+        return None if mode in ("dead", "silent") else found
 
     yield start
     for stop in running:
@@ -371,6 +406,52 @@ def test_a_server_that_fails_delays_no_training_and_loses_nothing(wandb_server, 
     assert mirror.exit_code == 0
     said = capsys.readouterr().out
     assert "the run is logged offline" in said
+    assert "wandb sync" in said
+
+
+def test_lightning_does_not_wait_for_a_server_that_hangs(wandb_server, tmp_path):
+    import lightning.pytorch as pl
+    from lightning.pytorch.demos.boring_classes import BoringModel
+
+    def seconds(logger):
+        trainer = pl.Trainer(
+            max_steps=1, logger=logger, accelerator="cpu", enable_progress_bar=False, enable_checkpointing=False,
+            enable_model_summary=False, limit_val_batches=0, default_root_dir=tmp_path,
+        )  # fmt: skip
+        began = time.monotonic()
+        trainer.fit(BoringModel())
+        return time.monotonic() - began
+
+    seconds(False)
+    usual = seconds(False)
+    wandb_server("hangs")
+    tracker = wandb_logger(session(tmp_path), start=4.0)
+    assert seconds([tracker]) < usual + 2
+    tracker.close(Ending("finished", 0))
+    assert offline_runs(tmp_path)[0].exit_code == 0
+
+
+def test_a_server_that_dies_before_the_end_costs_two_seconds_and_loses_nothing(wandb_server, tmp_path, capsys):
+    import wandb
+
+    wandb.teardown()
+    server = wandb_server("works")
+    tracker = wandb_logger(session(tmp_path), start=30.0, finish=4.0)
+    for step in range(10):
+        tracker.tell({"epoch": step, "val/loss": 1 / (step + 1)}, step)
+    tracker._tell(server.seen.set)
+    assert server.seen.wait(30), "all is told"
+    server.mode = "dies"
+    began = time.monotonic()
+    tracker.show_confusion("test/confusion", np.eye(2), ["a", "b"], 9)  # a table, for which W&B asks its server
+    tracker.close(Ending("diverged", 4, "the loss is nan"))
+    assert time.monotonic() - began < 2.5, "neither the table nor the end is waited for"
+    (place,) = (tmp_path / "wandb").glob("run-*-abcd1234")
+    mirror = read(place)
+    assert mirror.values("val/loss") == {step: 1 / (step + 1) for step in range(10)}
+    assert (mirror.exit_code, mirror.summary["status"]) == (4, "diverged")
+    said = capsys.readouterr().out
+    assert "does not answer" in said
     assert "wandb sync" in said
 
 

@@ -66,7 +66,9 @@ def command(
                 # What all processes of a run raise together the first one reports. Were another faster to leave with a
                 # code of its own, Lightning would kill the first before it has put its run in order.
                 together = not is_main_process() and isinstance(mistake, InterruptedRun | DivergedError | PrunedRun)
-                sys.exit(0 if together else mistake.exit_code)
+                # To an agent of W&B, which stops what is given up, another code means that the trial has failed.
+                given_up = isinstance(mistake, InterruptedRun) and "WANDB_SWEEP_ID" in os.environ
+                sys.exit(0 if together or given_up else mistake.exit_code)
             except (KeyboardInterrupt, SystemExit) as stop:
                 # Lightning answers Ctrl-C by leaving with 1, as if there were a fault.
                 if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):

@@ -64,7 +64,9 @@ def tracked(nodes: Mapping[str, Any], session: Session, config: Mapping[str, Any
         raise
     finally:
         for tracker in trackers_of(loggers):
-            tracker.close(ending)
+            tracker.end(ending)
+        for tracker in trackers_of(loggers):  # all at once: those that do not answer cost the time of one
+            tracker.wait()
 
 
 def trackers_of(loggers: Sequence[Logger]) -> list[Tracker]:

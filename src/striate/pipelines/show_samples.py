@@ -1,5 +1,6 @@
 """`python src/show_samples.py`: what an augmentation makes of training pictures, as one picture to look at."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,11 @@ from omegaconf import DictConfig
 
 from striate.configuration import build, plain
 from striate.data.augmentation_sheet import Row, draw_augmentation_sheet
+from striate.data.loading import Batch
+from striate.data.masks import overlaid
 from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError
+from striate.evaluation.pixel_report import spread as evenly
 from striate.messages import say, shown
 from striate.storage import require_writable, storage_errors
 
@@ -46,18 +50,32 @@ def draw_samples(data: ImageDataModule, seed: int, epochs: range, pictures: int,
         data: with its augmentation.
         seed: of the training.
         epochs: columns, from 0.
-        pictures: rows, spread over the classes.
+        pictures: rows, spread over the classes, or over the split where every pixel has a label.
         output: the PNG file.
     """
     dataset, classes = data.dataset("train"), data.meta.classes
-    indices = spread(dataset.targets, pictures)
-    seen = [dataset[epoch, indices].images.numpy() for epoch in epochs]
+    indices = np.array(evenly(len(dataset), pictures)) if data.labels_pixels else spread(dataset.targets, pictures)
+    seen = [_views(data, dataset[epoch, indices]) for epoch in epochs]
+    titles = [
+        Path(dataset.names[index]).stem if data.labels_pixels else classes[dataset.targets[index]] for index in indices
+    ]
     rows = [
-        Row(classes[dataset.targets[index]], int(dataset.rows[index]), picture, [views[place] for views in seen])
-        for place, (index, picture) in enumerate(zip(indices, dataset.pack.read(dataset.rows[indices]), strict=True))
+        Row(title, int(dataset.rows[index]), picture, [views[place] for views in seen])
+        for place, (title, index, picture) in enumerate(
+            zip(titles, indices, dataset.pack.read(dataset.rows[indices]), strict=True)
+        )
     ]
     draw_augmentation_sheet(output, data.name, seed, list(epochs), rows)
     return len(rows)
+
+
+def _views(data: ImageDataModule, batch: Batch) -> Sequence[np.ndarray]:
+    """What training sees of pictures, (H, W, C) uint8 each; under their masks where every pixel has a label."""
+    images = batch.images.numpy()
+    if not data.labels_pixels:
+        return list(images)
+    colours = (data.meta.labelling or {})["colours"]
+    return [overlaid(image, mask, colours) for image, mask in zip(images, batch.targets.numpy(), strict=True)]
 
 
 def spread(targets: np.ndarray, count: int) -> np.ndarray:

@@ -65,6 +65,26 @@ def show_answers(
             tracker.show_predictions(f"{split}/predictions", table, step)
 
 
+def show_pixels(
+    trackers: Sequence[Tracker], confusion: np.ndarray, class_names: Sequence[str], folder: Path, step: int
+) -> None:
+    """Draws and sends what a test of pixels has counted, and the pictures with the most mistakes if they were drawn.
+
+    Args:
+        trackers: the dashboards.
+        confusion: (K, K) counts of pixels, true classes in rows.
+        class_names: K names.
+        folder: of the pictures.
+        step: of the training.
+    """
+    confusion_matrix(confusion, class_names, folder / MATRIX, normalised=True)
+    for tracker in trackers:
+        tracker.show("test/confusion_matrix", folder / MATRIX, step)
+        tracker.show_confusion("test/confusion", confusion, class_names, step)
+        if (folder / WORST).is_file():
+            tracker.show("test/mosaic_worst", folder / WORST, step)
+
+
 def predictions_table(said: Predictions, dataset: BatchDataset, class_names: Sequence[str]) -> PredictionTable:
     """The most confident mistakes, and as many right answers spread over the split as there is room for."""
     wrong = said.mistakes()[: _TABLE * 3 // 4]

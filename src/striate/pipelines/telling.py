@@ -1,6 +1,7 @@
 """What a run tells its dashboards beside its curves: from what it was made, what it saw, what came of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ from lightning.pytorch.loggers import Logger
 from striate.callbacks.collecting import Collector
 from striate.data.module import ImageDataModule
 from striate.evaluation.pixel_figures import Labelled
+from striate.evaluation.pixel_report import spread
 from striate.evaluation.report import Predictions
 from striate.pipelines.evaluating import answers
 from striate.pipelines.lineage import code, data_of, first_weights_of, model_of
 from striate.pipelines.mirrors import evaluation_session, harmless, tracked, trackers_of
 from striate.pipelines.show_samples import draw_samples
-from striate.pipelines.showing import MASKS, MATRIX, MISTAKES, draw_answers, show_answers
+from striate.pipelines.showing import MASKS, MATRIX, MISTAKES, draw_answers, show_answers, show_pixels
 from striate.resumption import Start
 from striate.tasks.base import SupervisedTask
 from striate.tasks.classification import ClassificationTask
+from striate.tasks.segmentation import SegmentationTask
 from striate.tracking.base import OF_EPOCHS
 
 SAMPLES = "samples.png"
@@ -39,10 +42,31 @@ def tell_start(loggers: Sequence[Logger], config: Mapping[str, Any], data: Image
             tracker.log_hyperparams({f"run.{name}": value for name, value in [*hashes.items(), *code().items()]})
             for artifact in filter(None, started_from):
                 tracker.use(artifact)
-        if not data.labels_pixels:
-            draw_samples(data, config["seed"], range(_EPOCHS), _ROWS, run.folder / SAMPLES)
-            for tracker in trackers:
-                tracker.show("train/samples", run.folder / SAMPLES, 0)
+        draw_samples(data, config["seed"], range(_EPOCHS), _ROWS, run.folder / SAMPLES)
+        masks = augmented(data) if data.labels_pixels else ()
+        for tracker in trackers:
+            tracker.show("train/samples", run.folder / SAMPLES, 0)
+            if masks:
+                tracker.show_masks("train/masks", masks, data.meta.classes, 0)
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """A picture (H, W, C) uint8 as training sees it, and its mask (H, W) uint8."""
+
+    name: str
+    image: np.ndarray
+    truth: np.ndarray
+    predicted: None = None
+
+
+def augmented(data: ImageDataModule) -> list[Augmented]:
+    """Training pictures as the first epoch sees them."""
+    dataset = data.dataset("train")
+    places = np.array(spread(len(dataset), _ROWS))
+    batch = dataset[0, places]
+    names = [dataset.names[place] for place in places]
+    return list(map(Augmented, names, batch.images.numpy(), batch.targets.numpy()))
 
 
 def tell_end(
@@ -72,6 +96,8 @@ def tell_end(
             if not (folder / MISTAKES).is_file():
                 draw_answers(said, confusion, dataset, classes, folder)
             show_answers(trackers, said, confusion, dataset, classes, folder, step)
+        if tested and isinstance(task, SegmentationTask):
+            show_pixels(trackers, task.tally.numpy()["confusion"], data.meta.classes, folder, step)
         for tracker in trackers if masks else ():
             tracker.show("val/mosaic", folder / MASKS, step)
             tracker.show_masks("val/masks", masks, data.meta.classes, step)

@@ -1,6 +1,7 @@
 """What all dashboards share: a thread that tells them, so that training neither waits for one nor fails with it."""
 
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from striate.errors import ConfigurationError, Ending
 from striate.tracking.lineage import Artifact
 
+GRACE = 0.4  # seconds that one which has failed may take to clean up
 OF_EPOCHS = ("train/", "val/")  # figures that come with the epoch's row; Lightning's own call would send them twice
 
 
@@ -60,6 +62,27 @@ class PredictionTable:
     confidence: Sequence[float]
 
 
+class Postponed:
+    """Stands for a dashboard's own object until there is one: what is called on it is done in the dashboard's thread.
+
+    Args:
+        tell: takes the calls.
+        find: gives the object, in the thread.
+    """
+
+    def __init__(self, tell: Callable[[Callable[[], Any]], None], find: Callable[[], Any]):
+        self._tell, self._find = tell, find
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def call(*arguments: Any, **keywords: Any) -> None:
+            self._tell(lambda: getattr(self._find(), name)(*arguments, **keywords))
+
+        return call
+
+
 class Tracker(Logger):
     """A dashboard that is told things in a thread of its own, in their order; silent from its first failure on.
 
@@ -72,7 +95,7 @@ class Tracker(Logger):
     Attributes:
         title: of the dashboard, for messages.
         continues: whether an earlier start of this run has told it something already.
-        patience: seconds for which `close` waits until all is told.
+        patience: seconds that `wait` waits for each thing that is still to be told.
     """
 
     title: ClassVar[str]
@@ -81,7 +104,8 @@ class Tracker(Logger):
     def __init__(self, session: Session):
         super().__init__()
         self.session, self.continues = session, False
-        self._failed = False
+        self._failed, self._progress = False, 0.0
+        self._ending: Ending | None = None
         self._tasks: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True, name=self.title)
         self._thread.start()
@@ -104,8 +128,12 @@ class Tracker(Logger):
     def _end(self, ending: Ending) -> None:
         """Ends the run with its true state."""
 
+    def _own(self) -> Any:
+        """The dashboard's own object; None until there is one."""
+        return None
+
     def _give_up(self) -> None:
-        """Cleans up after a failure."""
+        """Cleans up after a failure, or when it does not answer any more."""
 
     def _summary(self, figures: Mapping[str, float | str]) -> None:
         """Takes what the whole run is to be judged by."""
@@ -137,7 +165,7 @@ class Tracker(Logger):
         self._tell(lambda: self._picture(key, picture, step))
 
     def show_masks(self, key: str, pictures: Sequence[Any], class_names: Sequence[str], step: int) -> None:
-        """Pictures with `name`, `image` (H, W, C), `truth` and `predicted` (H, W) uint8, as overlays."""
+        """Pictures with `name`, `image` (H, W, C), `truth` and `predicted` (H, W) uint8 or None, as overlays."""
         self._tell(lambda: self._masks(key, pictures, class_names, step))
 
     def show_predictions(self, key: str, said: PredictionTable, step: int) -> None:
@@ -161,18 +189,47 @@ class Tracker(Logger):
         """What the run has made."""
         self._tell(lambda: self._made(artifact))
 
-    def close(self, ending: Ending) -> None:
-        """Ends the run; what is not told within `patience` is given up, with a line that says so."""
+    def end(self, ending: Ending) -> None:
+        """How the run has ended, the last thing that is told."""
+        self._ending = ending
         self._tell(lambda: self._end(ending))
         self._tasks.put(None)
-        self._thread.join(self.patience)
-        if self._thread.is_alive():
-            self._say(f"does not answer; {self._left_behind()}")
+        self._progress = time.monotonic()
+
+    def wait(self) -> None:
+        """Until all is told; when nothing more is within `patience`, the rest is given up, with a line that says so."""
+        while self._thread.is_alive():
+            if time.monotonic() > self._progress + (GRACE if self._failed else self.patience):
+                break
+            self._thread.join(0.02)
+        if self._thread.is_alive() and not self._failed:
+            self._fail(f"does not answer; {self._left_behind()}")
+            other = threading.Thread(target=self._quietly_give_up, daemon=True)
+            other.start()
+            other.join(GRACE)
+
+    def close(self, ending: Ending) -> None:
+        """Ends the run and waits for that."""
+        self.end(ending)
+        self.wait()
+
+    def _state(self, ending: Ending) -> dict[str, str]:
+        """Status and reason; an empty one where an earlier start of the run may have left another."""
+        return {"status": ending.state, **({"reason": ending.reason} if ending.reason or self.continues else {})}
 
     def _left_behind(self) -> str:
         return "history.csv has all figures"
 
     # ---- Lightning's protocol ----------------------------------------------------------------------------------------
+
+    @property
+    def experiment(self) -> Any:
+        """The dashboard's own object, for callbacks of others; `Postponed` until there is one, and after a failure.
+
+        Lightning asks for it before it trains, so nothing is waited for.
+        """
+        found = None if self._failed else self._own()
+        return Postponed(self._tell, self._own) if found is None else found
 
     @property
     def name(self) -> str:
@@ -220,10 +277,18 @@ class Tracker(Logger):
             try:
                 task()
             except Exception as error:  # each dashboard has many kinds
-                self._failed = True
-                self._say(f"{one_line(error)}; nothing more is sent, {self._left_behind()}")
-                with suppress(Exception):
-                    self._give_up()
+                if not self._failed:
+                    self._fail(f"{one_line(error)}; nothing more is sent, {self._left_behind()}")
+                self._quietly_give_up()
+            self._progress = time.monotonic()
+
+    def _quietly_give_up(self) -> None:
+        with suppress(Exception):
+            self._give_up()
+
+    def _fail(self, text: str) -> None:
+        self._failed, self._progress = True, time.monotonic()
+        self._say(text)
 
     def _say(self, text: str) -> None:
         print(f"{self.title}: {text}", flush=True)

@@ -27,9 +27,7 @@ class DvcliveTracker(Tracker):
         self._live: Any = None
         self._tell(self._begin)
 
-    @property
-    def experiment(self) -> Any:
-        """DVCLive's `Live`, for callbacks of others."""
+    def _own(self) -> Any:
         return self._live
 
     def _begin(self) -> None:
@@ -55,7 +53,8 @@ class DvcliveTracker(Tracker):
         self._live.make_summary()
 
     def _end(self, ending: Ending) -> None:
-        self._live.log_metric("status", ending.state, plot=False)
+        for name, value in self._state(ending).items():
+            self._live.log_metric(name, value, plot=False)
         self._live.end()
 
 

@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from striate.tracking.lineage import Artifact
 
 FOLDER = "mlflow"
 _STATES = {"finished": "FINISHED", "interrupted": "KILLED", "pruned": "KILLED"}
+_LOCAL = ("sqlite:", "file:", "/", ".", "~")
+_PATIENCE = 2.0  # seconds that a server may take for one thing when a run ends
 # A server that is down is given up after seconds, not after MLflow's quarter of an hour.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
@@ -37,12 +40,13 @@ class MlflowTracker(Tracker):
         self._logger: MLFlowLogger | None = None
         self._kept = self._folder / "run_id"
         self.continues = self._kept.is_file()
+        if address is not None and not address.startswith(_LOCAL):
+            self.patience = _PATIENCE
+        self._client: Any = None
         self._tell(self._begin)
 
-    @property
-    def experiment(self) -> Any:
-        """MLflow's client, for callbacks of others."""
-        return None if self._logger is None else self._logger.experiment
+    def _own(self) -> Any:
+        return self._client
 
     def _begin(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -58,13 +62,10 @@ class MlflowTracker(Tracker):
             run_id=self._kept.read_text(encoding="utf-8") if self.continues else None,
         )
         write_text(self._kept, str(self._logger.run_id))
+        client = self._logger.experiment
         if self.continues:
-            self._client.update_run(self._logger.run_id, status="RUNNING")
-
-    @property
-    def _client(self) -> Any:
-        assert self._logger is not None
-        return self._logger.experiment
+            client.update_run(self._logger.run_id, status="RUNNING")
+        self._client = client
 
     @property
     def _id(self) -> str:
@@ -84,11 +85,10 @@ class MlflowTracker(Tracker):
         self._client.log_artifact(self._id, str(path), key.rpartition("/")[0] or None)
 
     def _summary(self, figures: Mapping[str, float | str]) -> None:
-        for name, value in figures.items():
-            if isinstance(value, str):
-                self._client.set_tag(self._id, name, value)
-            else:
-                self._client.log_metric(self._id, name, value)
+        self._send(
+            {name: value for name, value in figures.items() if not isinstance(value, str)},
+            {name: value for name, value in figures.items() if isinstance(value, str)},
+        )
 
     def _used(self, artifact: Artifact) -> None:
         self._tag(f"used.{artifact.kind}.{artifact.plain_name}", artifact)
@@ -97,14 +97,21 @@ class MlflowTracker(Tracker):
         self._tag(f"made.{artifact.kind}.{artifact.plain_name}", artifact)
 
     def _tag(self, prefix: str, artifact: Artifact) -> None:
-        for name, value in artifact.description().items():
-            if isinstance(value, str | int | float):
-                self._client.set_tag(self._id, f"{prefix}.{name}", str(value))
+        known = artifact.description().items()
+        self._send(
+            {}, {f"{prefix}.{name}": str(value) for name, value in known if isinstance(value, str | int | float)}
+        )
+
+    def _send(self, figures: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """In one request."""
+        from mlflow.entities import Metric, RunTag
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, float(value), now, 0) for name, value in figures.items()]
+        self._client.log_batch(self._id, metrics=metrics, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def _end(self, ending: Ending) -> None:
-        if ending.reason:
-            self._client.set_tag(self._id, "reason", ending.reason)
-        self._client.set_tag(self._id, "status", ending.state)
+        self._send({}, self._state(ending))
         self._client.set_terminated(self._id, _STATES.get(ending.state, "FAILED"))
 
 

@@ -16,10 +16,13 @@ def key() -> str | None:
     """The key with which a person has logged in, or None."""
     if found := os.environ.get("WANDB_API_KEY"):
         return found
+    place, server = os.environ.get("NETRC"), urlsplit(_address())
     try:
-        entry = netrc.netrc().authenticators(urlsplit(_address()).hostname or "")
+        known = netrc.netrc(place and os.path.expanduser(place))
     except (OSError, netrc.NetrcParseError):
         return None
+    # W&B keeps the key of a server under its name with the port; earlier versions did so without.
+    entry = known.authenticators(server.netloc) or known.authenticators(server.hostname or "")
     return entry[2] if entry else None
 
 
@@ -42,7 +45,12 @@ def fault() -> str | None:
 
 
 def _address() -> str:
-    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rstrip("/")
+    """Of the environment, else of `wandb login --host`, which W&B keeps in its settings; else W&B's own."""
+    if (given := os.environ.get("WANDB_BASE_URL")) is None:
+        from wandb.sdk.wandb_setup import singleton  # late: it is an import of a second
+
+        given = singleton().settings.base_url
+    return given.rstrip("/")
 
 
 def _login_fault() -> str | None:

@@ -31,6 +31,9 @@ class TensorBoardTracker(Tracker):
 
         self._tell(begin)
 
+    def _own(self) -> Any:
+        return self._writer
+
     def _figures(self, figures: Mapping[str, float], step: int) -> None:
         for name, value in figures.items():
             self._writer.add_scalar(name, value, step)

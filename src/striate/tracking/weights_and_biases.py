@@ -5,8 +5,12 @@ resumed run logs again is one that W&B has already, and a row which it lacks is 
 W&B does by itself, the rows of a resumed run would begin at 0 again, and those behind the old ones would be dropped.
 """
 
+import math
 import os
+import threading
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +20,7 @@ from annotated_types import Gt
 from striate.errors import Ending
 from striate.messages import shown
 from striate.tracking import server
-from striate.tracking.base import PredictionTable, Session, Tracker, missing, one_line
+from striate.tracking.base import GRACE, PredictionTable, Session, Tracker, missing, one_line
 from striate.tracking.lineage import Artifact
 
 STEP = "trainer/global_step"  # Lightning's name, which dashboards know
@@ -27,6 +31,7 @@ BY_EPOCH = (
 BY_STEP = ("batch/*", "rate/*")
 _LARGEST_TABLE = 100  # classes up to which a confusion matrix goes as a table; its picture always goes
 _IGNORED = 255  # in masks
+_TRUST = 2.0  # seconds for which what the server has said of itself is believed
 
 
 class WandbTracker(Tracker):
@@ -48,22 +53,17 @@ class WandbTracker(Tracker):
     ):
         super().__init__(session)
         self.continues = any((session.folder / "wandb").glob(f"*run-*-{session.key}"))
-        self.patience = start + finish + 60
+        self.patience = start + 5
         self.mode, self.artifacts, self.start, self.finish = mode, artifacts, start, finish
         self.options = dict(options)
         self.offline = False
+        self._fault: str | None = None
+        self._asked = -math.inf  # when its server was asked last
         self._run: Any = None
         self._data_dir = os.environ.get("WANDB_DATA_DIR")
         self._tell(self._begin)
 
-    @property
-    def experiment(self) -> Any:
-        """W&B's run, for callbacks of others; waits until it has begun."""
-        import threading
-
-        begun = threading.Event()
-        self._tell(begun.set)
-        begun.wait(self.patience)
+    def _own(self) -> Any:
         return self._run
 
     def _begin(self) -> None:
@@ -108,6 +108,15 @@ class WandbTracker(Tracker):
             resume="allow", notes=session.command or None, settings=settings, **self.options,
         )  # fmt: skip
 
+    def _answers(self) -> bool:
+        """Whether the server is still there: tables and artifacts wait for it, as figures and pictures do not."""
+        if self.offline or self.mode != "online":
+            return True
+        if time.monotonic() > self._asked + _TRUST:
+            self._fault, self._asked = server.fault(), time.monotonic()
+            self.patience = GRACE if self._fault is not None else self.start + 5
+        return self._fault is None
+
     # ---- what it is told ---------------------------------------------------------------------------------------------
 
     def _figures(self, figures: Mapping[str, float], step: int) -> None:
@@ -132,6 +141,7 @@ class WandbTracker(Tracker):
                 masks={
                     name: {"mask_data": mask, "class_labels": labels}
                     for name, mask in (("truth", picture.truth), ("prediction", picture.predicted))
+                    if mask is not None
                 },
             )
             for picture in pictures
@@ -141,6 +151,8 @@ class WandbTracker(Tracker):
     def _predictions(self, key: str, said: PredictionTable, step: int) -> None:
         import wandb
 
+        if not self._answers():
+            return
         columns: list[str | int] = ["picture", "file", "truth", "prediction", "confidence", "right"]
         rows = [
             [wandb.Image(picture), name, truth, predicted, confidence, truth == predicted]
@@ -153,7 +165,7 @@ class WandbTracker(Tracker):
     def _confusion(self, key: str, confusion: np.ndarray, class_names: Sequence[str], step: int) -> None:
         import wandb
 
-        if len(class_names) > _LARGEST_TABLE:
+        if len(class_names) > _LARGEST_TABLE or not self._answers():
             return
         columns: list[str | int] = ["Actual", "Predicted", "nPredictions"]
         rows = [
@@ -171,12 +183,12 @@ class WandbTracker(Tracker):
         self._run.summary.update(dict(figures))
 
     def _used(self, artifact: Artifact) -> None:
-        if self.artifacts != "none":
+        if self.artifacts != "none" and self._answers():
             # `use_artifact` asks the server, and so does not work offline, and waits; this is what it does besides.
             self._run._log_artifact(self._draft(artifact), aliases=[], is_user_created=True, use_after_commit=True)
 
     def _made(self, artifact: Artifact) -> None:
-        if self.artifacts != "none":
+        if self.artifacts != "none" and self._answers():
             self._run.log_artifact(self._draft(artifact), aliases=["best"])
 
     def _draft(self, artifact: Artifact) -> Any:
@@ -193,23 +205,47 @@ class WandbTracker(Tracker):
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
+    def end(self, ending: Ending) -> None:
+        """How the run has ended; whether the server is still there is asked meanwhile, lest the thread waits for it."""
+        super().end(ending)
+        if self._run is not None:
+            self._asked = -math.inf
+            threading.Thread(target=self._answers, daemon=True).start()
+
     def _end(self, ending: Ending) -> None:
-        self._run.summary.update({"status": ending.state, **({"reason": ending.reason} if ending.reason else {})})
-        if ending.state == "interrupted":
-            self._run.mark_preempting()
-        if not self.offline and self.mode == "online" and (fault := server.fault()) is not None:
-            self._say(f"{fault}; {self._left_behind()}")
-        # W&B knows no pruned runs: what a study gave up did not fail.
-        self._run.finish(exit_code=0 if ending.state == "pruned" else ending.exit_code)
+        if not self._answers():
+            self._fail(f"{self._fault}; {self._left_behind()}")
+            self._give_up()
+            return
+        code = self._conclude(ending)
+        self.patience = self.finish + 5
+        self._run.finish(exit_code=code)
         self._restore()
         if self.offline:
             self._say(self._left_behind())
 
+    def _conclude(self, ending: Ending) -> int:
+        """Says how the run has ended; gives the exit code that W&B shall know."""
+        self._run.summary.update(self._state(ending))
+        # W&B would queue a preempted run again, also one that its own agent has stopped because it was given up.
+        of_agent = "WANDB_SWEEP_ID" in os.environ
+        if ending.state == "interrupted" and not of_agent:
+            self._run.mark_preempting()
+        # It knows no pruned runs: what was given up did not fail.
+        given_up = ending.state == "pruned" or (ending.state == "interrupted" and of_agent)
+        return 0 if given_up else ending.exit_code
+
     def _give_up(self) -> None:
-        self._restore()
+        """Lets W&B's service go, which writes the run's end to its file; nobody waits for what it still tries."""
         import wandb
 
-        wandb.teardown()  # what is broken would be waited for, and complained of, when the process ends
+        self._restore()
+        code = 1  # of a record that is not whole
+        with suppress(Exception):
+            code = code if self._ending is None else self._conclude(self._ending)
+            self._run._run_status_checker.stop()  # a thread that would complain of the service that has gone
+        wandb.run = None  # a later job of this process must not take it up
+        wandb.teardown(exit_code=code)  # else it would be waited for, and complained of, when the process ends
 
     def _restore(self) -> None:
         if self._data_dir is None:
@@ -249,14 +285,14 @@ def wandb_logger(
     Raises:
         ConfigurationError: W&B is not installed.
     """
-    wanted = os.environ.get("WANDB_MODE", mode) if mode == "auto" else mode
-    if wanted == "auto":
-        wanted = "online" if server.key() is not None else "offline"
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its reports about itself wait for a server that hangs
     try:
         import wandb  # noqa: F401 (here, and not in the thread, so that it is missed before the run)
     except ImportError as error:
         raise missing(error, "wandb") from error
+    wanted = os.environ.get("WANDB_MODE", mode) if mode == "auto" else mode
+    if wanted == "auto":
+        wanted = "online" if server.key() is not None else "offline"
     options = {"project": project, "entity": entity, "group": group or session.group, "tags": list(tags)}
     return WandbTracker(session, "offline" if wanted == "dryrun" else wanted, artifacts, start, finish, options)
