@@ -19,11 +19,12 @@ from striate import runs
 from striate.callbacks.history import TIMED
 from striate.configuration import compose, plain
 from striate.data.meta import Meta
+from striate.data.preparation import Preparation
 from striate.errors import ConfigurationError, DataError
 from striate.evaluation.pixel_report import FILES
 from striate.pipelines import compare, evaluate, predict
 from striate.pipelines import train as pipeline
-from striate.pipelines.evaluate_pixels import prepared_smaller
+from striate.pipelines.evaluate_pixels import brought_to_size
 from striate.storage import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -290,14 +291,26 @@ def test_masks_of_another_size_are_not_resized(places, labelled):
     assert figures["pixels"] == 24 * 48 * 48
 
 
-def test_masks_that_were_made_smaller_are_said_to_be():
+def test_masks_that_are_not_of_their_native_size_are_said_to_be():
     sizes = np.array([[512, 700], [900, 512], [300, 400]])
-    whole = {"image_size": None, "max_short_side": None}
-    assert prepared_smaller(whole, sizes) is None
-    assert prepared_smaller({**whole, "max_short_side": 1024}, sizes) is None
-    line = prepared_smaller({**whole, "max_short_side": 512}, sizes)
-    assert line.startswith("data.prepare.max_short_side=512 made 2 of 3 masks as they are measured here")
-    assert "data.prepare.image_size=[180, 240] made all masks" in prepared_smaller({"image_size": [180, 240]}, sizes)
+    assert brought_to_size(None, sizes) is None
+    assert brought_to_size(Preparation(), sizes) is None
+    assert brought_to_size(Preparation(max_short_side=1024), sizes) is None
+    line = brought_to_size(Preparation(max_short_side=512), sizes)
+    assert "data.prepare.max_short_side=512 brought 2 of 3;" in line
+    line = brought_to_size(Preparation(image_size=[180, 240]), np.array([[180, 240]] * 5))
+    assert "data.prepare.image_size=[180, 240] brought 5 of 5;" in line
+
+
+def test_evaluate_says_at_which_size_it_measures(places, labelled, capsys):
+    other = [word for word in CANVASES if "size" not in word and "name" not in word]
+    other += ["data.source.size=48", "data.prepare.max_short_side=40", "data.name=canvases_40", "data.batch_size=16"]
+    folder = labelled / "other_40"
+    figures = evaluate.run(
+        compose("evaluate", [*places, *QUIET, f"ckpt_path={labelled}", *other, f"output_dir={folder}"])
+    )
+    assert figures["pixels"] == 24 * 40 * 40
+    assert "data.prepare.max_short_side=40 brought 24 of 24;" in " ".join(capsys.readouterr().out.split())
 
 
 def test_predictions_keep_size_and_name(places, labelled, tmp_path):

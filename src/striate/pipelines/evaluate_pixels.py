@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from striate.data.module import ImageDataModule
+from striate.data.preparation import Preparation
 from striate.evaluation.pixel_collecting import PixelCollector
 from striate.evaluation.pixel_report import SHOWN, spread, write_pixel_report
 from striate.evaluation.report import begin_report
@@ -58,7 +59,7 @@ def run(
         lambda place: drawn(dataset, place, collector.masks[place]),
     )  # fmt: skip
     tell_evaluation(config, path, record, datamodule, folder, results, task.tally.numpy()["confusion"])
-    if line := prepared_smaller(meta.geometry, dataset.sizes):
+    if line := brought_to_size(datamodule.preparation, dataset.sizes):
         say(line)
     looks = f", {views.name} ({views.count} views a picture)" if task.looks is not None else ""
     show(results, list(figures), f"{meta.name}, {split} split{looks}")
@@ -67,20 +68,21 @@ def run(
     return results
 
 
-def prepared_smaller(geometry: Mapping[str, Any], sizes: np.ndarray) -> str | None:
-    """What is to be said where masks were brought to another size when they were prepared; None where none was.
+def brought_to_size(preparation: Preparation | None, sizes: np.ndarray) -> str | None:
+    """What is to be said where masks are not of their native size; None where they are, or nobody knows.
 
     Args:
-        geometry: of the set, see `pictures.apply_geometry`.
+        preparation: that made the pack.
         sizes: (N, 2) height and width of the masks in the pack.
     """
-    size, limit = geometry.get("image_size"), geometry.get("max_short_side")
-    touched = 0 if limit is None else int((sizes.min(axis=1) == limit).sum())
-    if size is None and not touched:
+    if preparation is None:
         return None
-    key, value = ("image_size", list(size)) if size is not None else ("max_short_side", limit)
-    which = "all" if size is not None else f"{touched:,} of {len(sizes):,}"
+    limit, size = preparation.max_short_side, preparation.size
+    touched = len(sizes) if size is not None else int((sizes.min(axis=1) == limit).sum())
+    if not touched:
+        return None
+    key, value = ("max_short_side", limit) if size is None else ("image_size", list(size))
     return (
-        f"data.prepare.{key}={value} made {which} masks as they are measured here; at native size: the same with "
-        f"data.prepare.{key}=null and another data.name"
+        f"Measured at the size of the prepared masks, to which data.prepare.{key}={value} brought {touched:,} of "
+        f"{len(sizes):,}; at native size: the same data with data.prepare.{key}=null and another data.name"
     )
