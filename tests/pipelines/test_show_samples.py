@@ -6,6 +6,7 @@ from PIL import Image
 
 from striate.configuration import compose
 from striate.data import augmentation_sheet as sheet
+from striate.data.masks import overlaid
 from striate.errors import ConfigurationError, StorageError
 from striate.pipelines import show_samples as pipeline
 from striate.pipelines.train import build_datamodule
@@ -78,3 +79,17 @@ def test_an_augmentation_that_does_not_fit_the_pictures_is_refused_before_traini
     words = ["augmentation=alexnet", "augmentation.transforms.2.values=[0.2,0.1,0.1]"]
     with pytest.raises(ConfigurationError, match="augmentation: expected pictures of 3 channels"):
         show(*words, f"augmentation.transforms.2.vectors={three}")
+
+
+def test_masks_are_laid_over_what_training_sees_and_move_with_it(show, places):
+    words = ["data=segmentation_digits", "data.name=canvases_shown", "data.source.canvases={train: 9, val: 3, test: 3}"]
+    words += ["data.source.size=32", "data.source.digits=[1,2]", "augmentation.translate=0.3"]
+    _, pixels = show(*words, "epochs=2", "pictures=3")
+    data = build_datamodule(compose("train", [*places, *words]))
+    dataset = data.dataset("train")
+    for row, index in enumerate((0, 4, 8)):
+        for epoch in (0, 1):
+            batch = dataset[epoch, np.array([index])]
+            seen = overlaid(batch.images[0].numpy(), batch.targets[0].numpy(), data.meta.labelling["colours"])
+            assert (tile(pixels, row, epoch) == enlarged(seen)).all()
+            assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 2
