@@ -86,6 +86,7 @@ def test_the_digits_experiment_reaches_a_good_iou(places, tmp_path, epochs, leas
 def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(places, labelled, tmp_path):
     options = [*places, *SMALL, "trainer.max_epochs=2", "test=false", "callbacks.checkpointing.every_n_steps=2"]
     options += ["augmentation=segmentation_digits", "model.dropout=0.5", "loss=cross_entropy_dice"]
+    options += ["trainer.accumulate_grad_batches=2"]
     folders = [tmp_path / "whole", tmp_path / "killed"]
     assert train_apart([*options, f"run_dir={folders[0]}"]).code == 0
     assert train_apart([*options, f"run_dir={folders[1]}"], kill=("step", 9)).code == -9

@@ -43,7 +43,7 @@ def test_training_minimises_the_weighted_losses_of_all_heads(class_weights):
     torch.manual_seed(0)
     loss = CrossEntropy(class_counts=[1] * 5, class_weights=class_weights)
     task = ClassificationTask(ThreeHeads(), Preprocessing(3, (0.5,) * 3, (0.2,) * 3), 5, loss)
-    task._trainer = type("Trainer", (), {"world_size": 1})()
+    task._trainer = type("Trainer", (), {"world_size": 1, "accumulate_grad_batches": 1})()
     images = torch.randint(0, 256, (7, 2, 2, 3), dtype=torch.uint8)
     batch = Batch(images, torch.randint(0, 5, (7,)), torch.arange(7))
     logits = task.network.forward_aux(task.preprocessing.normalise(images))
