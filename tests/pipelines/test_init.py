@@ -161,6 +161,19 @@ def test_any_file_with_names_of_a_library_gets_the_variant_of_its_weights(begin,
         assert error(task.classify(images), network(levels(images, (0.5,) * 3, (0.25,) * 3))) < 1e-5
 
 
+def test_googlenet_in_any_file(begin, foreign):
+    network, path = foreign("torchvision-googlenet", 10)
+    words = ["model=googlenet", "init=file", f"init.path={path}", "init.head=keep", *COLOUR]
+    task, _, report, config, datamodule = begin(*words, "init.mean=[0.5,0.5,0.5]", "init.std=[0.5,0.5,0.5]")
+    assert (config["model"]["form"], config["model"]["batch_norm"]) == ("torchvision", True)
+    assert all(name.startswith("aux") for name in report.skipped)
+    assert any("its own weights expect mean=[0.5, 0.5, 0.5] std=[0.5, 0.5, 0.5]" in note for note in report.notes)
+    images = datamodule.dataset("test")[(0, [0, 1])].images
+    network.transform_input = True  # as with the published weights
+    with torch.no_grad():
+        assert error(task.classify(images), network(levels(images, *IMAGENET))) < 1e-5
+
+
 def test_a_file_of_a_library_does_not_go_with_another_arithmetic(begin, foreign):
     words = ["init=file", f"init.path={foreign('torchvision-resnet50', 10)[1]}", *COLOUR]
     with pytest.raises(ConfigurationError, match=r"model\.shortcut=C does not go with the weights of") as caught:

@@ -171,7 +171,11 @@ def _names(
     pair = recognised(tensors, network)
     if pair is None:
         return None, None, []
-    return pair, pair.mapping, [f"the names are those of {pair.library}, and were translated"]
+    notes = [f"the names are those of {pair.library}, and were translated"]
+    if pair.levels is not None:
+        mean, std = map(list, pair.levels)
+        notes.append(f"{pair.library} normalises for {pair.name} once more: its own weights expect {mean=} {std=}")
+    return pair, pair.mapping, notes
 
 
 def same_head(wanted: str, outputs: int | None, classes: Sequence[str], expected: Expected | None) -> tuple[bool, str]:

@@ -12,6 +12,8 @@ from striate.errors import ConfigurationError, StorageError, nearest
 from striate.messages import say
 from striate.transfer.pairs import Pair
 
+_GIVE = "init.path=FILE (convert.py: input=FILE)"  # a file that a person has
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -137,7 +139,7 @@ def _fetch_torchvision(wanted: Published) -> Path:
         try:
             wanted.place.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
         except Exception as error:  # of urllib, http, ssl, the hash and the disk
-            raise _unreachable(wanted, error, f"get {url} by other means, then init.path=FILE") from error
+            raise _unreachable(wanted, error, f"get {url} by other means, then {_GIVE}") from error
     return file
 
 
@@ -185,7 +187,7 @@ def _fetch_timm(wanted: Published) -> Path:
             # Without a network nobody knows whether there is such an entry: LocalEntryNotFoundError.
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 continue
-            do = f"get {name} of {settings.hf_hub_id} by other means, then init.path=FILE"
+            do = f"get {name} of {settings.hf_hub_id} by other means, then {_GIVE}"
             raise _unreachable(wanted, error, do) from error
     raise _unreachable(wanted, FileNotFoundError(f"no {' or '.join(names)}"), "name another init.weights")
 
