@@ -58,6 +58,12 @@ def test_exit_codes(small, mode: str, code: int, says: str) -> None:
     assert "HYDRA_FULL_ERROR" not in ended.stderr
 
 
+def test_what_an_agent_of_wandb_has_stopped_is_no_failure(small) -> None:
+    for agent, code in (({}, 143), ({"WANDB_SWEEP_ID": "s1"}, 0)):
+        ended = small.shell(LIGHT, "mode=stop", **agent)
+        assert (ended.returncode, ended.stderr) == (code, "stopped at step 3\n")
+
+
 def test_class_that_refuses_its_values(refusal) -> None:
     lines = refusal("mode=slow", "+network.device=nowhere")
     assert lines[0].startswith("network (torch.nn.modules.linear.Linear): ")

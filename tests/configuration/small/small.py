@@ -11,14 +11,14 @@ from annotated_types import Ge
 
 from striate.configuration import build, command
 from striate.configuration.schema import Component, Components, Paths
-from striate.errors import DivergedError
+from striate.errors import DivergedError, InterruptedRun
 
 
 @dataclass
 class Small:
     seed: Annotated[int, Ge(0)]
     rate: float
-    mode: Literal["fast", "slow", "fault", "interrupt", "diverge", "relaunch"]
+    mode: Literal["fast", "slow", "fault", "interrupt", "stop", "diverge", "relaunch"]
     names: list[str | int]
     network: Component
     paths: Paths
@@ -34,6 +34,8 @@ def main(cfg):
         raise KeyError("a fault of the program")
     if cfg.mode == "interrupt":
         raise KeyboardInterrupt
+    if cfg.mode == "stop":
+        raise InterruptedRun("stopped at step 3", exit_code=143)
     if cfg.mode == "diverge":
         raise DivergedError("the loss is NaN at step 3", do="lower optimizer.lr")
     if cfg.mode == "relaunch":
