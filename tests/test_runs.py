@@ -60,9 +60,9 @@ def test_the_fingerprint_names_what_is_computed_not_where(change, same):
 HASHES = {"data": "d", "code": "c", "weights": ""}
 
 
-def decide(config, monkeypatch, hashes=HASHES):
+def decide(config, monkeypatch, hashes=HASHES, command=None):
     monkeypatch.delenv("STRIATE_RUN", raising=False)
-    return resumption.decide(config, "lenet5_digits", hashes)
+    return resumption.decide(config, "lenet5_digits", hashes, command)
 
 
 def test_an_unfinished_run_is_gone_on_with_and_a_finished_one_not(tmp_path, monkeypatch, capsys):
@@ -71,12 +71,14 @@ def test_an_unfinished_run_is_gone_on_with_and_a_finished_one_not(tmp_path, monk
     }  # fmt: skip
     first = decide(config, monkeypatch)
     assert first.checkpoint is None
+    assert first.run.facts["command"] == runs.command_line()
     save_checkpoint({"a": 1}, first.run.checkpoints / "step-00000005.ckpt")
     second = decide(config, monkeypatch)
     assert second.run.folder != first.run.folder, "the process of the first lives"
     first.run.release()
-    found = decide(config, monkeypatch)
+    found = decide(config, monkeypatch, command="python src/train.py password=***")
     assert found.run.folder == first.run.folder
+    assert runs.read(found.run.folder)["command"] == "python src/train.py password=***"
     assert found.checkpoint == first.run.checkpoints / "step-00000005.ckpt"
     found.run.release()
     for other in (config | {"seed": 1}, config | {"resume": "never"}):

@@ -30,13 +30,14 @@ class Start:
     checkpoint: Path | None
 
 
-def decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str]) -> Start:
+def decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str], command: str | None = None) -> Start:
     """Finds the unfinished run to go on with, or makes a new directory.
 
     Args:
         config: the resolved configuration: `resume`, `resume_allow`, `ckpt_path`, `run_dir`, `paths.runs_dir`.
         label: what names the directory, e.g. `lenet5_digits`.
         hashes: of the data, of the initial weights and of the source code.
+        command: that is noted, without its secrets; None: as it was typed.
 
     Raises:
         ConfigurationError: resume=must finds nothing, or the run to go on with differs in what it computes.
@@ -45,7 +46,7 @@ def decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str]) -> 
     if not is_main_process() and _HANDED_DOWN in os.environ:
         handed = json.loads(os.environ[_HANDED_DOWN])
         return Start(runs.Run(Path(handed["folder"])), Path(handed["checkpoint"]) if handed["checkpoint"] else None)
-    start = _decide(config, label, hashes)
+    start = _decide(config, label, hashes, command or runs.command_line())
     if TRIAL in os.environ:
         write_text(Path(os.environ[TRIAL]), str(start.run.folder))
     os.environ[_HANDED_DOWN] = json.dumps(
@@ -86,19 +87,20 @@ def _candidates(config: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any
             yield folder, facts, yaml.safe_load(kept.read_text(encoding="utf-8"))
 
 
-def _decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str]) -> Start:
+def _decide(config: Mapping[str, Any], label: str, hashes: Mapping[str, str], command: str) -> Start:
     resume, runs_dir = config["resume"], Path(config["paths"]["runs_dir"])
     if resume not in RESUME:
         raise ConfigurationError(
             f"resume={resume} is not valid", nearest=nearest(resume, RESUME), do="one of auto, must, never"
         )
     facts = {"fingerprint": runs.fingerprint(config, *hashes.values()), "label": label, "hashes": dict(hashes)}
+    facts["command"] = command
     if config["ckpt_path"] is not None:
         return _from_checkpoint(config, runs_dir, label, facts)
     if resume != "never":
         found = _unfinished(config, hashes, must=resume == "must")
         if found is not None:
-            return _go_on(found, config)
+            return _go_on(found, config, command)
         if resume == "must":
             raise ConfigurationError(
                 f"resume=must: no unfinished run to go on with in {config['run_dir'] or runs_dir} (looked for a "
@@ -134,12 +136,12 @@ def _unfinished(config: Mapping[str, Any], hashes: Mapping[str, str], *, must: b
     return None
 
 
-def _go_on(run: runs.Run, config: Mapping[str, Any]) -> Start:
+def _go_on(run: runs.Run, config: Mapping[str, Any], command: str) -> Start:
     report: list[str] = []
     checkpoint = runs.newest_checkpoint(run.checkpoints, report=report)
     for line in report:
         print(line, flush=True)
-    run.record("running", pid=os.getpid(), command=runs.command_line(), passed_over=report)
+    run.record("running", pid=os.getpid(), command=command, passed_over=report)
     _keep(run, config)
     print(f"Going on with {run.folder} from {checkpoint and checkpoint.name} (resume=never starts anew).", flush=True)
     return Start(run, checkpoint)

@@ -262,3 +262,11 @@ def test_weights_and_biases_offline_holds_the_curves(train, tmp_path, monkeypatc
 def test_the_stored_configuration_holds_no_secret(places, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "very-secret-key")
     assert "very-secret-key" not in json.dumps(resolved(compose("train", [*places, "logger=wandb"])))
+
+
+def test_the_noted_command_holds_no_secret(train, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "logger.mlflow.address=https://me:hidden@host/x"])
+    train("trainer.max_epochs=1", "data.samples_per_class=4", "test=false", f"run_dir={tmp_path / 'run'}")
+    noted = json.loads((tmp_path / "run" / "run.json").read_text())["command"]
+    assert "train.py logger.mlflow.address=" in noted
+    assert "hidden" not in noted

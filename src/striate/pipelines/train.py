@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from striate import resumption, runs
-from striate.configuration import build, masked
+from striate.configuration import build, masked, masked_command
 from striate.data.module import ImageDataModule
 from striate.errors import ConfigurationError, DataError, StorageError, ending_of
 from striate.messages import calm_libraries, is_main_process, say, shown
@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     require_size_of_effect(datamodule, starting.typed_keys())
     task, hashes, report = assemble(config, datamodule)
     label = f"{config['model']['_target_'].rsplit('.', 1)[-1].lower()}_{datamodule.name}"
-    start = resumption.decide(masked(config), label, hashes)
+    start = resumption.decide(masked(config), label, hashes, masked_command(runs.command_line()))
     say(f"Run directory: {shown(start.run.folder)}")
     transferring.tell(report, config, task, start.run.folder)
     try:
