@@ -266,7 +266,13 @@ def test_the_stored_configuration_holds_no_secret(places, monkeypatch):
 
 def test_the_noted_command_holds_no_secret(train, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "logger.mlflow.address=https://me:hidden@host/x"])
-    train("trainer.max_epochs=1", "data.samples_per_class=4", "test=false", f"run_dir={tmp_path / 'run'}")
+    train(
+        "trainer.max_epochs=1",
+        "data.samples_per_class=4",
+        "data.batch_size=32",
+        "test=false",
+        f"run_dir={tmp_path / 'run'}",
+    )
     noted = json.loads((tmp_path / "run" / "run.json").read_text())["command"]
     assert "train.py logger.mlflow.address=" in noted
     assert "hidden" not in noted
