@@ -274,5 +274,5 @@ def test_the_noted_command_holds_no_secret(train, tmp_path, monkeypatch):
         f"run_dir={tmp_path / 'run'}",
     )
     noted = json.loads((tmp_path / "run" / "run.json").read_text())["command"]
-    assert "train.py logger.mlflow.address=" in noted
+    assert "logger.mlflow.address=https://me:***@host/x" in noted
     assert "hidden" not in noted
