@@ -1,5 +1,6 @@
 """From the words of a command to its plan: what is searched, what is refused, what is taken from elsewhere."""
 
+import copy
 import functools
 import json
 from pathlib import Path
@@ -23,11 +24,17 @@ RATES = "optimizer.lr=tag(log,interval(0.01,0.1))"
 
 
 @pytest.fixture
-def call(tmp_path: Path):
+def call(tmp_path: Path, monkeypatch):
     """`call(*words)` is what a sweeper gets of the command `train.py -m WORDS`."""
     from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.plugins import Plugins
     from hydra.types import RunMode
+
+    # What a command registers is its process's alone: other tests compose from other folders. Plugins register once.
+    Plugins.instance()
+    monkeypatch.setattr(ConfigStore.instance(), "repo", copy.deepcopy(ConfigStore.instance().repo))
 
     def make(*words: str, engine: str = "grid") -> Call:
         keep_hydra_from_writing()
