@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from striate import resumption, runs
 from striate.configuration import build, masked, masked_command
 from striate.data.module import ImageDataModule
-from striate.errors import ConfigurationError, DataError, StorageError, ending_of
+from striate.errors import ConfigurationError, DataError, InterruptedRun, StorageError, ending_of
 from striate.messages import calm_libraries, is_main_process, say, shown
 from striate.pipelines import choosing, plan, starting, transferring
 from striate.pipelines.devices import lost_process
@@ -94,7 +94,8 @@ def record_end(run: runs.Run, error: BaseException, *, named: bool) -> None:
     """Notes why a run ended; a directory in which nothing was begun is taken back, unless a person `named` it."""
     ending = ending_of(error)
     stopped = ending.state == "interrupted"
-    refused = stopped or isinstance(error, ConfigurationError | DataError | MisconfigurationException)
+    keyboard = stopped and not isinstance(error, InterruptedRun)  # which says of itself that it can go on
+    refused = keyboard or isinstance(error, ConfigurationError | DataError | MisconfigurationException)
     if refused and not named and run.is_empty():
         run.discard()
         return
