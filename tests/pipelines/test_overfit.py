@@ -13,13 +13,14 @@ def classifies(path):
     return not getattr(get_class(OmegaConf.load(path)["_target_"]), "labels_pixels", False)
 
 
-MODELS = sorted(path.stem for path in (FOLDER / "model").glob("*.yaml") if classifies(path))
+# 1,202 layers take a quarter of an hour for 300 steps on a core; the same class learns with 110.
+MODELS = sorted({path.stem for path in (FOLDER / "model").glob("*.yaml") if classifies(path)} - {"resnet1202"})
 SMALL_DENSE = ["model.hidden=64", "model.dropout=0.0"]
 ALEXNET = ["model.widths=[16,24,32,32,24]", "model.pooled_size=1", "model.initialisation=he", *SMALL_DENSE]
 VGG = ["model.widths=[8,16,24,32,32]", "model.pooled_size=1", "model.initialisation=he", *SMALL_DENSE]
 LARGE = ["data.name=digits_67", "data.prepare.image_size=67"]  # the least that two towers of AlexNet take
 # What makes a network small, and the pictures large enough, by the beginning of its name.
-IMAGENET, CIFAR = (18, 34, 50, 101, 152), (20, 32, 44, 56, 110, 1202)
+IMAGENET, CIFAR = (18, 34, 50, 101, 152), (20, 32, 44, 56, 110)
 NARROW = {
     "alexnet": [*ALEXNET, *LARGE],
     "zfnet": [*ALEXNET, *LARGE],
