@@ -15,6 +15,7 @@ from striate.evaluation.cross_validation import (
     folds_figure,
     together,
 )
+from striate.pipelines.requiring import monitored
 
 
 def test_the_interval_is_wider_than_that_of_independent_values():
@@ -44,7 +45,7 @@ def test_the_interval_is_wider_than_that_of_independent_values():
     ],
 )  # fmt: skip
 def test_what_the_fold_itself_has_chosen(words, tested, says):
-    assert says in chosen_by_fold(plain(compose("train", words)), tested)
+    assert says in chosen_by_fold(monitored(plain(compose("train", words))), tested)
 
 
 def test_correlated_folds_are_covered():

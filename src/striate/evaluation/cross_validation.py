@@ -46,19 +46,16 @@ def mean_share(rows: Sequence[Mapping[str, Any]], key: str, folds: int) -> Estim
     return found if math.isnan(found.low) else replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
-def chosen_by_fold(config: Mapping[str, Any], tested: bool) -> str:
+def chosen_by_fold(monitored: Mapping[str, str], tested: bool) -> str:
     """What the fold itself has chosen of the training that it validates, in words.
 
     Args:
-        config: of a fold's training.
+        monitored: the figures by which parts of a fold's training decide, by the keys of those parts.
         tested: whether there are figures of a test split too.
     """
-    nodes = {
-        "scheduler": config["scheduler"],
-        **{f"callbacks.{name}": node for name, node in config["callbacks"].items()},
-    }
-    watchers = [name for name, node in nodes.items() if node and "checkpointing" not in name
-                and str(node.get("monitor", "")).startswith(("val/", "auto"))]  # fmt: skip
+    watchers = [
+        key for key, figure in monitored.items() if "checkpointing" not in key and figure.startswith(("val/", "auto"))
+    ]
     if not watchers:
         return "The best epoch is chosen by the fold itself, whose figure is then too good; the last epoch's is not."
     free = "; the test split's is not" if tested else ""

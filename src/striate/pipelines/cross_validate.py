@@ -25,6 +25,7 @@ from striate.evaluation.study_report import shown as worded
 from striate.evaluation.tables import write_csv
 from striate.evaluation.typesetting import wide_console
 from striate.messages import calm_libraries, say, shown
+from striate.pipelines.requiring import monitored
 from striate.pipelines.starting import typed_words
 from striate.pipelines.study import compute, hold, planned
 from striate.pipelines.study_cells import Cell, prepared
@@ -125,9 +126,8 @@ def conclude(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], folder: Path
             values = (row[key] for key in (LAST, BEST, TEST, "val/recall_macro_last"))
             percents = ("–" if value is None else f"{value:.2%}" for value in values)
             table.add_row(str(row["fold"]), f"{row['samples']:,}", *percents)
-        means = {}
-        for key in (LAST, BEST, TEST, "val/recall_macro_last"):
-            means[key] = mean_share(done, key, folds)
+        means = {key: mean_share(done, key, folds) for key in (LAST, BEST, TEST, "val/recall_macro_last")}
+        for key in means:
             estimate = {"": means[key].mean, "_low": means[key].low, "_high": means[key].high}
             figures |= {f"{key}{end}": value for end, value in estimate.items() if value == value}
         table.add_row("mean (95 %)", "", *(worded(estimate, "test_accuracy") for estimate in means.values()))
@@ -137,7 +137,7 @@ def conclude(cells: Sequence[Cell], rows: Sequence[dict[str, Any]], folder: Path
             f"All {pooled['samples']:,} pictures, each by a network that did not learn it: {pooled['top1_micro']:.2%} "
             f"(95 % interval {pooled['top1_micro_low']:.2%} to {pooled['top1_micro_high']:.2%}), last epoch"
         )
-        say(chosen_by_fold(cells[0].config, any(row.get(TEST) is not None for row in done)))
+        say(chosen_by_fold(monitored(cells[0].config), any(row.get(TEST) is not None for row in done)))
         folds_figure(done, folds, title, folder / "folds.png")
         say("Worth opening: " + ", ".join(shown(folder / file) for file in ("folds.png", "folds.csv")))
     write_json(folder / "metrics.json", figures)

@@ -14,6 +14,13 @@ from striate.transfer.freezing import Learning, learning_of
 from striate.transfer.stages import first_stages
 
 
+def monitored(config: Mapping[str, Any]) -> dict[str, str]:
+    """The figures by which the schedule and callbacks of a training decide, by the keys of those."""
+    nodes = {"scheduler": config["scheduler"]}
+    nodes |= {f"callbacks.{name}": node for name, node in config["callbacks"].items()}
+    return {key: node["monitor"] for key, node in nodes.items() if node and "monitor" in node}
+
+
 def require_measured(config: Mapping[str, Any], task: SupervisedTask) -> None:
     """Refuses to select or schedule by a figure that no epoch will have.
 
@@ -21,13 +28,8 @@ def require_measured(config: Mapping[str, Any], task: SupervisedTask) -> None:
         ConfigurationError: the figure, and those that there are.
     """
     names = task.metric_names()
-    watchers = {
-        "scheduler": config["scheduler"],
-        **{f"callbacks.{key}": node for key, node in config["callbacks"].items()},
-    }
-    wanted = {"monitor.metric": config["monitor"]["metric"]}
-    wanted |= {f"{key}.monitor": node["monitor"] for key, node in watchers.items() if node and "monitor" in node}
-    for key, name in wanted.items():
+    wanted = {f"{key}.monitor": name for key, name in monitored(config).items()}
+    for key, name in {"monitor.metric": config["monitor"]["metric"], **wanted}.items():
         if name not in names:
             split, _, figure = name.rpartition("/")
             meant = f"{split or 'val'}/{OTHER_NAMES.get(figure, figure)}"

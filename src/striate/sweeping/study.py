@@ -22,9 +22,8 @@ from striate.sweeping.library import quiet_optuna
 from striate.sweeping.space import Space, plain, space_of, word_of
 
 STUDY = "STRIATE_STUDY"  # in the environment of a trial: the study that it reports to
-_OWNER = (
-    "ledger"  # attribute of a trial: the ledger that runs it, since machines without a common one may share a study
-)
+# Attribute of a trial: the ledger that runs it, since machines without a common one may share a study.
+_OWNER = "ledger"
 _PATIENCE = 60  # seconds that a worker waits for the others to let SQLite go
 _ATTEMPTS = 5  # at a database that others make at the same moment
 
